@@ -1,0 +1,1 @@
+//! HttpActor: the HTTP API.

@@ -1,0 +1,1 @@
+//! ProofActor: proofs of storage.

@@ -1,0 +1,1 @@
+//! RegistryActor: the node's entry in the on-chain registry.

@@ -1,0 +1,1 @@
+//! ReplicatorActor: copies where they belong.

@@ -1,0 +1,1 @@
+//! StoreActor: encrypted blobs in RocksDB, one column family per shard.

@@ -1,0 +1,1 @@
+//! SwarmActor: the node's place in the libp2p network.
