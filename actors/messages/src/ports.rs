@@ -208,18 +208,10 @@ impl StorePort {
         .await?
     }
 
-    /// Moves a shard's outbox cursor.
-    pub async fn advance_outbox(&self, shard: ShardId, through: u64) -> Result<(), StoreError> {
+    /// Moves the outbox cursors of some shards.
+    pub async fn advance_outbox(&self, through: Vec<(ShardId, u64)>) -> Result<(), StoreError> {
         let permit = self.budget.try_acquire(Share::Repair, "advance_outbox")?;
-        ask(
-            &self.advance_outbox,
-            AdvanceOutbox {
-                shard,
-                through,
-                permit,
-            },
-        )
-        .await?
+        ask(&self.advance_outbox, AdvanceOutbox { through, permit }).await?
     }
 
     /// Shards whose outbox has entries.

@@ -355,14 +355,13 @@ pub struct ReadOutbox {
     pub permit: Permit,
 }
 
-/// Command: everything up to and including `through` is dealt with; the entries go.
+/// Command: in each of these shards everything up to and including the sequence is dealt with; the
+/// entries go, all in one batch, which need not be synced: what comes back is dealt with again.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), StoreError>")]
 pub struct AdvanceOutbox {
-    /// The shard.
-    pub shard: ShardId,
-    /// The last sequence dealt with; `u64::MAX` for all there are.
-    pub through: u64,
+    /// Shard and the last sequence dealt with; `u64::MAX` for all there are.
+    pub through: Vec<(ShardId, u64)>,
     /// The permit.
     pub permit: Permit,
 }

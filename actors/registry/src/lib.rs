@@ -1,1 +1,5 @@
-//! RegistryActor: the node's entry in the on-chain registry.
+//! `RegistryActor`: the node's entry in the on-chain registry. None in this version: it says so.
+
+mod actor;
+
+pub use actor::RegistryActor;
