@@ -1,0 +1,310 @@
+//! Addresses: where the node listens, whom it dials, whom it believes.
+//!
+//! Multiaddresses are checked for their form only. Which protocols exist is libp2p's to know, and this crate
+//! knows no libp2p.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
+
+use ipnet::IpNet;
+
+use crate::kinds::ListItem;
+use crate::setting::Mismatch;
+use crate::text_forms::{checked_text, textual};
+
+/// An IP address to listen on; `localhost` is read as 127.0.0.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HostIp(IpAddr);
+
+impl HostIp {
+    /// The address.
+    pub const fn ip(self) -> IpAddr {
+        self.0
+    }
+}
+
+impl fmt::Display for HostIp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for HostIp {
+    type Err = Mismatch;
+
+    fn from_str(text: &str) -> Result<Self, Mismatch> {
+        if text.eq_ignore_ascii_case("localhost") {
+            return Ok(Self(Ipv4Addr::LOCALHOST.into()));
+        }
+        text.parse()
+            .map(Self)
+            .map_err(|_| Mismatch::Malformed("it is not an IP address"))
+    }
+}
+
+textual!(
+    HostIp,
+    "an IP address such as 127.0.0.1 (this machine only) or 0.0.0.0 (every interface)"
+);
+
+/// An address or network whose `X-Forwarded-For` is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProxyNet(IpNet);
+
+impl ProxyNet {
+    /// Whether `ip` is in it. An IPv4 address that came in over an IPv6 socket (`::ffff:10.0.0.1`) is taken
+    /// as what it is.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        self.0.contains(&ip.to_canonical())
+    }
+}
+
+impl fmt::Display for ProxyNet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.prefix_len() == self.0.max_prefix_len() {
+            self.0.addr().fmt(f)
+        } else {
+            self.0.fmt(f)
+        }
+    }
+}
+
+impl FromStr for ProxyNet {
+    type Err = Mismatch;
+
+    fn from_str(text: &str) -> Result<Self, Mismatch> {
+        let net = match text.parse::<IpAddr>() {
+            Ok(ip) => IpNet::from(ip.to_canonical()),
+            Err(_) => text
+                .parse::<IpNet>()
+                .map_err(|_| Mismatch::Malformed("it is neither an IP address nor a network"))?,
+        };
+        Ok(Self(net.trunc()))
+    }
+}
+
+textual!(
+    ProxyNet,
+    "an IP address (10.0.0.5) or a network (10.0.0.0/8)"
+);
+impl ListItem for ProxyNet {}
+
+checked_text! {
+    /// A host name without scheme and port, in lower case.
+    HostName, "a host name without scheme and port, such as node.example.org", host_name
+}
+impl ListItem for HostName {}
+
+fn host_name(text: &str) -> Result<String, Mismatch> {
+    if text.len() > 253 {
+        return Err(Mismatch::Malformed("it is longer than 253 characters"));
+    }
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    if !text.trim_end_matches('.').split('.').all(label) {
+        return Err(Mismatch::Malformed("it is not a host name"));
+    }
+    Ok(text.trim_end_matches('.').to_ascii_lowercase())
+}
+
+checked_text! {
+    /// An origin as a browser sends it: scheme, host, and the port unless it is the scheme's own.
+    WebOrigin, "an origin such as https://app.example.org, without a path; a wildcard is not known", web_origin
+}
+impl ListItem for WebOrigin {}
+
+fn web_origin(text: &str) -> Result<String, Mismatch> {
+    let text = text.to_ascii_lowercase();
+    let (scheme, rest) = text
+        .split_once("://")
+        .filter(|(scheme, _)| matches!(*scheme, "http" | "https"))
+        .ok_or(Mismatch::Malformed(
+            "it does not begin with http:// or https://",
+        ))?;
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let bracketed = host
+        .strip_prefix('[')
+        .and_then(|inner| inner.strip_suffix(']'));
+    match bracketed {
+        Some(ip) if ip.parse::<std::net::Ipv6Addr>().is_ok() => {}
+        Some(_) => return Err(Mismatch::Malformed("it holds no IPv6 address in its [ ]")),
+        None => {
+            host_name(host)?;
+        }
+    }
+    let own = if scheme == "http" { 80 } else { 443 };
+    match port.map(str::parse::<u16>) {
+        None => Ok(format!("{scheme}://{host}")),
+        Some(Ok(port)) if port == own => Ok(format!("{scheme}://{host}")),
+        Some(Ok(port)) => Ok(format!("{scheme}://{host}:{port}")),
+        Some(Err(_)) => Err(Mismatch::Malformed("its port is not a number up to 65535")),
+    }
+}
+
+checked_text! {
+    /// A multiaddress to listen on.
+    ListenAddress, "a multiaddress such as /ip4/0.0.0.0/tcp/5011", multiaddress
+}
+impl ListItem for ListenAddress {}
+
+checked_text! {
+    /// A multiaddress to dial, with the peer's id.
+    PeerAddress,
+    "the multiaddress of a running node with its peer id, such as /ip4/203.0.113.7/tcp/4001/p2p/ and the 52 characters of the id",
+    peer_address
+}
+impl ListItem for PeerAddress {}
+
+/// What examples leave for the reader to fill in.
+pub(crate) fn is_placeholder(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    text.contains("...")
+        || text.contains('…')
+        || text.contains(['<', '>'])
+        || [
+            "example.com",
+            "example.org",
+            "example.net",
+            "your-",
+            "your_",
+        ]
+        .into_iter()
+        .any(|mark| text.contains(mark))
+}
+
+fn multiaddress(text: &str) -> Result<String, Mismatch> {
+    if is_placeholder(text) {
+        return Err(Mismatch::Placeholder);
+    }
+    let Some(rest) = text.strip_prefix('/') else {
+        return Err(Mismatch::Malformed("it does not begin with /"));
+    };
+    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(Mismatch::Malformed("it holds white space"));
+    }
+    if rest.trim_end_matches('/').split('/').any(str::is_empty) {
+        return Err(Mismatch::Malformed("it has an empty part between two /"));
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+fn peer_address(text: &str) -> Result<String, Mismatch> {
+    let text = multiaddress(text)?;
+    let id = text.rsplit_once("/p2p/").map(|(_, id)| id);
+    match id {
+        None => Err(Mismatch::Malformed("it has no /p2p/ part")),
+        Some(id) if id.len() < 40 || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+            Err(Mismatch::Malformed("what follows /p2p/ is not a peer id"))
+        }
+        Some(_) => Ok(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PEER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+
+    #[test]
+    fn a_proxy_is_an_address_or_a_network() {
+        let net: ProxyNet = "10.1.2.3/8".parse().unwrap();
+        assert_eq!(net.to_string(), "10.0.0.0/8");
+        assert!(net.contains("10.255.0.1".parse().unwrap()));
+        assert!(net.contains("::ffff:10.0.0.1".parse().unwrap()));
+        assert!(!net.contains("11.0.0.1".parse().unwrap()));
+        let one: ProxyNet = "::1".parse().unwrap();
+        assert_eq!(one.to_string(), "::1");
+        assert!(one.contains("::1".parse().unwrap()));
+        assert!(!one.contains("::2".parse().unwrap()));
+        for wrong in ["10.0.0.0/33", "10.0.0", "proxy", "*", "10.0.0.0/"] {
+            assert!(wrong.parse::<ProxyNet>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_peer_address_names_the_peer() {
+        let good = format!("/dns4/relay.bytecave.net/tcp/4001/p2p/{PEER}");
+        assert_eq!(good.parse::<PeerAddress>().unwrap().as_str(), good);
+        let placeholder = "/dns4/relay.example.com/tcp/4001/p2p/12D3KooW...";
+        assert_eq!(
+            placeholder.parse::<PeerAddress>(),
+            Err(Mismatch::Placeholder)
+        );
+        for wrong in [
+            "relay:4001",
+            "/ip4/1.2.3.4/tcp/4001",
+            "/ip4/1.2.3.4/p2p/12D3",
+            "//p2p/x",
+            "/ip4/1 2",
+        ] {
+            assert!(
+                matches!(wrong.parse::<PeerAddress>(), Err(Mismatch::Malformed(_))),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_origin_has_one_form() {
+        for (text, form) in [
+            ("https://App.Example.org/", "https://app.example.org"),
+            ("https://a.org:443", "https://a.org"),
+            ("http://localhost:3000", "http://localhost:3000"),
+            ("http://[::1]:80", "http://[::1]"),
+        ] {
+            assert_eq!(text.parse::<WebOrigin>().unwrap().as_str(), form);
+        }
+        for wrong in [
+            "*",
+            "app.example.org",
+            "ftp://a",
+            "https://a/b",
+            "https://a:99999",
+            "https://",
+            "https://*.a.org",
+            "http://[zz]",
+        ] {
+            assert!(wrong.parse::<WebOrigin>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_host_name_has_neither_scheme_nor_port() {
+        assert_eq!(
+            "Node.Example.org.".parse::<HostName>().unwrap().as_str(),
+            "node.example.org"
+        );
+        for wrong in ["http://a", "a:5001", "a b", "a..b", "*", "."] {
+            assert!(wrong.parse::<HostName>().is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics_and_what_is_accepted_keeps_its_form(text in "\\PC{0,40}") {
+            let _ = text.parse::<ProxyNet>();
+            if let Ok(origin) = text.parse::<WebOrigin>() {
+                prop_assert_eq!(origin.as_str().parse::<WebOrigin>().unwrap(), origin);
+            }
+            if let Ok(name) = text.parse::<HostName>() {
+                prop_assert_eq!(name.as_str().parse::<HostName>().unwrap(), name);
+            }
+            if let Ok(address) = text.parse::<ListenAddress>() {
+                prop_assert_eq!(address.as_str().parse::<ListenAddress>().unwrap(), address);
+            }
+        }
+    }
+}
