@@ -143,6 +143,8 @@ impl Reading {
         }
         let mut entries = Vec::new();
         self.table("", table.get_ref(), &|at| origin(line_of(at)), &mut entries);
+        // Problems are then named in the order of the file.
+        entries.sort_by_key(|entry| entry.origin.line);
         self.layers.push(entries);
     }
 
@@ -212,6 +214,8 @@ impl Reading {
             }
         }
         let mut entries = Vec::new();
+        let mut last: Vec<_> = last.into_iter().collect();
+        last.sort_by_key(|(_, assignment)| assignment.line);
         for (name, assignment) in last {
             let origin = Origin::new(Layer::DotEnv, name.clone(), Some(assignment.line));
             self.variable(&name, Some(&assignment.value), origin, &mut entries);

@@ -71,7 +71,7 @@ pub enum Problem {
         expected: String,
     },
     /// A value copied from an example.
-    #[error("{setting} is still the placeholder of an example: put {expected} there{}", if *.optional { ", or take it out to start without" } else { "" })]
+    #[error("{setting} is still the placeholder of an example; what belongs there: {expected}{}", if *.optional { "; or take it out to start without it" } else { "" })]
     Placeholder {
         /// Key and value.
         setting: Setting,
