@@ -1,1 +1,3 @@
 //! StoreActor: encrypted blobs in RocksDB, one column family per shard.
+
+pub mod engine;
