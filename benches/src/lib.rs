@@ -1,1 +1,15 @@
-//! Benches and the load tester.
+//! What measures a node: the load tester, the engine beside the machine's limits, and the table.
+//!
+//! - `bytecave-load` drives any running node (or a DAV server beside it) over HTTP: [`load`].
+//!
+//! All of them put content on the disk that nothing can share or compress ([`content`]), and all of
+//! them write one line of JSON for each thing they measured ([`sample`]), so that runs can be
+//! alternated by a script and the medians taken afterwards. A figure means something only beside
+//! others of the same alternated run: the disks of virtual machines drift by factors within an hour.
+
+pub mod content;
+pub mod load;
+pub mod process;
+pub mod random;
+pub mod sample;
+pub mod size;
