@@ -25,12 +25,14 @@ use std::fmt;
 use bytecave_core::Digest;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::{digest, hkdf, hmac};
-use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::codec::{CodecError, Reader, Writer};
 use super::seal::{SealError, TAG_BYTES, fill_random};
 use super::secret::{Lock, UnlockSecret};
+pub use error::KeyringError;
+
+mod error;
 
 /// First bytes of the keyring's record.
 const MAGIC: &[u8; 4] = b"bckr";
@@ -58,75 +60,6 @@ pub const SEALED_NAME_BYTES: usize = 32;
 
 /// HMAC-SHA256(index key, digest): the database's name for a blob.
 pub type SealedName = [u8; SEALED_NAME_BYTES];
-
-/// Why the keyring, or a record sealed under it, cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum KeyringError {
-    /// The record is whole, but this secret does not open it.
-    #[error(
-        "the unlock key is not the one this data was sealed with: expected the key file or passphrase in use when the node last ran"
-    )]
-    WrongUnlockKey,
-    /// A key was given where a passphrase is needed, or the reverse.
-    #[error("the keyring is sealed with a {sealed_with} and a {given} was given")]
-    WrongKind {
-        /// What it is sealed with.
-        sealed_with: &'static str,
-        /// What was given.
-        given: &'static str,
-    },
-    /// The keyring's record is not what was written.
-    #[error("the keyring is damaged: {reason}")]
-    Damaged {
-        /// What is wrong with it.
-        reason: &'static str,
-    },
-    /// The keyring or a record was written by a newer version.
-    #[error(
-        "{what} has format {found}, which this version does not know: expected at most {known}, written by a newer bytecave"
-    )]
-    Newer {
-        /// What was being read.
-        what: &'static str,
-        /// The format found.
-        found: u16,
-        /// The newest format known.
-        known: u16,
-    },
-    /// A record names a key that is not in the keyring.
-    #[error("a record is sealed under key {id}, which is not in the keyring")]
-    UnknownKey {
-        /// The key's id.
-        id: u32,
-    },
-    /// A sealed record does not open.
-    #[error("a sealed {purpose} record does not open: it is damaged or not in its own place")]
-    Record {
-        /// What the record was read as.
-        purpose: &'static str,
-    },
-    /// The current key cannot be retired.
-    #[error("key {id} is in use: rotate before retiring it")]
-    InUse {
-        /// The key's id.
-        id: u32,
-    },
-    /// Too many keys, or their ids are used up.
-    #[error("the keyring has {count} keys, which is all it takes: retire some first")]
-    TooManyKeys {
-        /// Keys there are.
-        count: usize,
-    },
-    /// The passphrase could not be stretched.
-    #[error("the passphrase could not be stretched by argon2id: {reason}")]
-    Stretching {
-        /// What the library said.
-        reason: String,
-    },
-    /// No random bytes, or no key schedule.
-    #[error(transparent)]
-    Seal(#[from] SealError),
-}
 
 /// What a sealed record is for; part of the derivation of its key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -252,7 +185,7 @@ impl Keyring {
         let key = expand(&extract(self.lock.key()), salt, KEYRING_LABEL)?;
         let tag = key
             .seal_in_place_separate_tag(nonce_of(nonce)?, Aad::from(&**head), &mut plain)
-            .map_err(|_| SealError::KeyRefused)?;
+            .map_err(|_| SealError::Refused)?;
         let mut record = [&**head, nonce, &**plain, tag.as_ref()].concat();
         let checksum = digest::digest(&digest::SHA256, &record);
         record.extend_from_slice(checksum.as_ref().get(..CHECKSUM_BYTES).unwrap_or_default());
@@ -339,7 +272,7 @@ impl Keyring {
             purpose.label().as_bytes(),
         )?
         .seal_in_place_separate_tag(nonce_of(nonce)?, Aad::from(data), body)
-        .map_err(|_| SealError::KeyRefused)?;
+        .map_err(|_| SealError::Refused)?;
         record.extend_from_slice(tag.as_ref());
         Ok(record)
     }
@@ -439,9 +372,12 @@ impl Keyring {
 
 /// Id of the key that `record` is sealed under, read without opening it.
 pub fn record_key_id(record: &[u8]) -> Result<u32, KeyringError> {
-    let short = |_: CodecError| KeyringError::Record { purpose: "short" };
+    let foreign = |_: CodecError| KeyringError::NotARecord { len: record.len() };
     let mut reader = Reader::new(record);
-    let format = reader.u8().map_err(short)?;
+    let format = reader.u8().map_err(foreign)?;
+    if format == 0 {
+        return Err(foreign(CodecError::Flag(format)));
+    }
     if format > RECORD_FORMAT {
         return Err(KeyringError::Newer {
             what: "a sealed record",
@@ -449,7 +385,7 @@ pub fn record_key_id(record: &[u8]) -> Result<u32, KeyringError> {
             known: RECORD_FORMAT.into(),
         });
     }
-    reader.u32().map_err(short)
+    reader.u32().map_err(foreign)
 }
 
 /// The record without its checksum, which must be right.
@@ -487,12 +423,12 @@ fn expand(prk: &hkdf::Prk, salt: &[u8], label: &[u8]) -> Result<LessSafeKey, Key
     let info = [salt, label];
     let okm = prk
         .expand(&info, &AES_256_GCM)
-        .map_err(|_| SealError::KeyRefused)?;
+        .map_err(|_| SealError::Refused)?;
     Ok(LessSafeKey::new(UnboundKey::from(okm)))
 }
 
 fn nonce_of(bytes: &[u8]) -> Result<Nonce, KeyringError> {
-    Nonce::try_assume_unique_for_key(bytes).map_err(|_| SealError::KeyRefused.into())
+    Nonce::try_assume_unique_for_key(bytes).map_err(|_| SealError::Refused.into())
 }
 
 /// Where a record stands, each part with its length before it.
@@ -507,3 +443,6 @@ fn place(family: &str, key: &[u8], format: u8) -> Vec<u8> {
     data.push(format);
     data
 }
+
+#[cfg(test)]
+mod tests;

@@ -413,3 +413,6 @@ fn read_hashes(reader: &mut Reader<'_>) -> Result<Vec<Hash>, CodecError> {
     let (hashes, _) = reader.take(len)?.as_chunks();
     Ok(hashes.to_vec())
 }
+
+#[cfg(test)]
+mod tests;

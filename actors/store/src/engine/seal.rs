@@ -69,9 +69,9 @@ pub enum SealError {
         /// The blob's size in bytes.
         size: u64,
     },
-    /// The cipher library took a key for none of AES-256's; it has no other reason than its length.
-    #[error("the cipher library refused a key of 32 bytes")]
-    KeyRefused,
+    /// The cipher library refused a key or a length that it is documented to take.
+    #[error("the cipher library refused a key of 32 bytes or a buffer of valid length")]
+    Refused,
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes")]
     NoRandomness,
@@ -93,6 +93,20 @@ pub fn segment_count(size: u64) -> Result<u32, SealError> {
 /// Number of pages of group hashes of a large blob of `size` bytes.
 pub fn page_count(size: u64) -> Result<u32, SealError> {
     u32::try_from(size.div_ceil(PAGE_SPAN_BYTES)).map_err(|_| SealError::TooLarge { size })
+}
+
+/// Number of keys that a large blob of `size` bytes has: its chunks, then its pages.
+pub fn chunk_count(size: u64) -> Result<u32, SealError> {
+    segment_count(size)?
+        .checked_add(page_count(size)?)
+        .ok_or(SealError::TooLarge { size })
+}
+
+/// Chunk number of page `page` of a large blob of `size` bytes.
+pub fn page_chunk(size: u64, page: u32) -> Result<u32, SealError> {
+    segment_count(size)?
+        .checked_add(page)
+        .ok_or(SealError::TooLarge { size })
 }
 
 /// Bytes that all segments of a blob of `size` bytes take when sealed, without pages.
@@ -282,7 +296,7 @@ impl BlobCipher {
                 Aad::from(self.page_data(number)),
                 &mut page,
             )
-            .map_err(|_| SealError::Damaged { number })?;
+            .map_err(|_| SealError::Refused)?;
         page.extend_from_slice(tag.as_ref());
         Ok(page)
     }
@@ -328,7 +342,7 @@ impl BlobCipher {
                 Aad::from(self.segment_data(number)),
                 content,
             )
-            .map_err(|_| SealError::Damaged { number })?;
+            .map_err(|_| SealError::Refused)?;
         buffer.extend_from_slice(tag.as_ref());
         Ok(())
     }
@@ -361,7 +375,7 @@ impl BlobCipher {
 pub(crate) fn schedule(key: &[u8; DATA_KEY_BYTES]) -> Result<LessSafeKey, SealError> {
     UnboundKey::new(&AES_256_GCM, key)
         .map(LessSafeKey::new)
-        .map_err(|_| SealError::KeyRefused)
+        .map_err(|_| SealError::Refused)
 }
 
 fn nonce(kind: u8, number: u32, last: bool) -> Nonce {
@@ -369,3 +383,6 @@ fn nonce(kind: u8, number: u32, last: bool) -> Nonce {
     let bytes: [u8; NONCE_LEN] = [kind, 0, 0, 0, a, b, c, d, 0, 0, 0, u8::from(last)];
     Nonce::assume_unique_for_key(bytes)
 }
+
+#[cfg(test)]
+mod tests;
