@@ -42,8 +42,10 @@ impl BlobSeed {
 /// Buffers in which blobs are made piece by piece; each client has its own.
 #[derive(Debug)]
 pub struct Pieces {
-    /// Filled with the template, each [`PIECE_BYTES`] long, the one used longest ago first.
+    /// Filled with the template, each of the same length, the one used longest ago first.
     ring: VecDeque<Bytes>,
+    /// That length.
+    buffer_bytes: usize,
 }
 
 impl Default for Pieces {
@@ -53,15 +55,21 @@ impl Default for Pieces {
 }
 
 impl Pieces {
-    /// No buffers yet: they are made as they are needed.
+    /// Pieces of at most [`PIECE_BYTES`]. Buffers are made as they are needed.
     pub const fn new() -> Self {
+        Self::of(PIECE_BYTES)
+    }
+
+    /// Pieces of at most `buffer_bytes`.
+    pub const fn of(buffer_bytes: usize) -> Self {
         Self {
             ring: VecDeque::new(),
+            buffer_bytes,
         }
     }
 
     /// Bytes `offset..offset + len` of the blob; `offset` is a multiple of [`BLOCK_BYTES`], `len` at
-    /// most [`PIECE_BYTES`].
+    /// most what the pieces were made for.
     pub fn piece(&mut self, blob: BlobSeed, offset: u64, len: usize) -> Bytes {
         let mut buffer = self.free_buffer();
         let first = offset / BLOCK_BYTES as u64;
@@ -102,20 +110,20 @@ impl Pieces {
             Some(Ok(buffer)) => buffer,
             Some(Err(held)) => {
                 self.ring.push_front(held);
-                fresh_buffer()
+                self.fresh_buffer()
             }
-            None => fresh_buffer(),
+            None => self.fresh_buffer(),
         }
     }
-}
 
-fn fresh_buffer() -> BytesMut {
-    let template = template();
-    let mut buffer = BytesMut::with_capacity(PIECE_BYTES);
-    for _ in 0..PIECE_BYTES / BLOCK_BYTES {
-        buffer.extend_from_slice(&template);
+    fn fresh_buffer(&self) -> BytesMut {
+        let blocks = self.buffer_bytes.div_ceil(BLOCK_BYTES);
+        let mut buffer = BytesMut::with_capacity(blocks * BLOCK_BYTES);
+        for _ in 0..blocks {
+            buffer.extend_from_slice(&template());
+        }
+        buffer
     }
-    buffer
 }
 
 fn template() -> [u8; BLOCK_BYTES] {

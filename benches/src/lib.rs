@@ -9,6 +9,8 @@
 
 pub mod content;
 pub mod load;
+pub mod machine;
+pub mod measure;
 pub mod process;
 pub mod random;
 pub mod sample;
