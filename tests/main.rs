@@ -1,1 +1,24 @@
-//! Behaviour of whole nodes.
+//! Behaviour of whole nodes: each module is one sentence about them, and drives the built program
+//! from outside, over HTTP, its command line, its signals and its files. No actor crate is linked.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod harness;
+
+mod a_broken_upload_leaves_nothing;
+mod a_full_mailbox_sheds_and_recovers;
+mod a_node_keeps_to_its_shards;
+mod a_node_starts_and_stops_in_order;
+mod an_uploaded_page_runs_no_script;
+mod architecture;
+mod bad_requests_are_refused_with_a_reason;
+mod bad_settings_stop_the_start;
+#[cfg(feature = "failpoints")]
+mod crash_points_lose_nothing;
+mod damage_is_found_and_never_served;
+mod full_disks_and_quotas_answer_507;
+mod kill_minus_nine;
+mod nothing_of_the_content_is_on_disk;
+mod strangers_are_kept_out;
+mod the_command_line_drives_a_node;
+mod the_published_answers_keep_their_shape;
+mod what_is_stored_comes_back;

@@ -1,0 +1,244 @@
+//! What lies in a data directory says nothing of what is stored: neither the content, its name, its type
+//! nor its digest stands there, and two nodes which stored the same files have nothing in common that a
+//! node which stored other files of the same size has not.
+//!
+//! The other files are of the same shards, since how many bytes a shard holds is no secret of the disk.
+//! Each step is done first by one of the two nodes, then by the node with the other files, then by the
+//! second of the two: whatever the clock writes the same into the first and the last, it writes into the
+//! one between as well.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+use crate::harness::client::Request;
+use crate::harness::{Home, Running, content, disk};
+
+/// Length of the runs that are compared.
+const RUN: usize = 32;
+/// One blob of each way of writing.
+const SIZES: [usize; 3] = [900, 700_000, (4 << 20) + 300_000];
+const NAME: &str = "minutes-of-the-secret-meeting.odt";
+const TYPE: &str = "application/vnd.oasis.opendocument.text";
+
+fn keep(node: &Running, blob: &[u8]) {
+    let answer = node
+        .client()
+        .ask(Request::store(blob).header("Content-Type", TYPE).header(
+            "Content-Disposition",
+            &format!("attachment; filename=\"{NAME}\""),
+        ));
+    assert_eq!(answer.status, 201, "{answer:?}");
+}
+
+/// Everything in a data directory. The database's own log tells its story in numbers (times, threads,
+/// shards, durations), which meet by chance: digits are blotted out there, after the search for digests.
+fn contents(data: &Path) -> Vec<(String, Vec<u8>)> {
+    disk::files(data)
+        .into_iter()
+        .map(|file| {
+            (
+                file.strip_prefix(data).unwrap().display().to_string(),
+                fs::read(&file).unwrap(),
+            )
+        })
+        .collect()
+}
+
+fn blotted(files: &[(String, Vec<u8>)]) -> Vec<Vec<u8>> {
+    files
+        .iter()
+        .map(|(name, bytes)| {
+            let mut bytes = bytes.clone();
+            if name.starts_with("db/LOG") {
+                bytes
+                    .iter_mut()
+                    .filter(|b| b.is_ascii_digit())
+                    .for_each(|b| *b = b'0');
+            }
+            bytes
+        })
+        .collect()
+}
+
+/// Fingerprints of all runs, sorted: a polynomial rolled over the bytes.
+fn runs(files: &[Vec<u8>]) -> Vec<u64> {
+    const BASE: u64 = 0x9E37_79B9_7F4A_7C15 | 1;
+    let last = (0..RUN - 1).fold(1u64, |power, _| power.wrapping_mul(BASE));
+    let mix = |hash: u64| (hash ^ (hash >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let value = |byte: u8| (u64::from(byte) + 1).wrapping_mul(0x94D0_49BB_1331_11EB);
+    let mut all = Vec::new();
+    for file in files {
+        let mut hash = 0u64;
+        for (at, &byte) in file.iter().enumerate() {
+            if at >= RUN {
+                hash = hash.wrapping_sub(value(file[at - RUN]).wrapping_mul(last));
+            }
+            hash = hash.wrapping_mul(BASE).wrapping_add(value(byte));
+            if at + 1 >= RUN {
+                all.push(mix(hash));
+            }
+        }
+    }
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// The first run of `file` whose fingerprint is among these.
+fn show(files: &[(String, Vec<u8>)], wanted: &HashSet<u64>) -> String {
+    for ((name, _), bytes) in files.iter().zip(blotted(files)) {
+        for window in bytes.windows(RUN) {
+            if runs(&[window.to_vec()])
+                .first()
+                .is_some_and(|hash| wanted.contains(hash))
+            {
+                return format!("{name}: {:?}", String::from_utf8_lossy(window));
+            }
+        }
+    }
+    String::new()
+}
+
+#[test]
+fn two_nodes_with_the_same_files_share_nothing_that_tells_of_it() {
+    let secret: Vec<Vec<u8>> = SIZES
+        .iter()
+        .map(|&size| content::bytes(size as u64, size))
+        .collect();
+    let other: Vec<Vec<u8>> = secret
+        .iter()
+        .map(|blob| {
+            let shard = content::shard(blob, 16);
+            content::in_shard(4711, blob.len(), 16, |s| s == shard)
+        })
+        .collect();
+
+    // The first, the one between, the last.
+    let homes = [Home::new(), Home::new(), Home::new()];
+    let nodes: Vec<Running> = homes.iter().map(Home::start).collect();
+    for (mine, theirs) in secret.iter().zip(&other) {
+        keep(&nodes[0], mine);
+        keep(&nodes[1], theirs);
+        keep(&nodes[2], mine);
+    }
+    // And one that was stored and deleted.
+    let gone = content::bytes(55, 60_000);
+    let shard = content::shard(&gone, 16);
+    let gone_other = content::in_shard(56, gone.len(), 16, |s| s == shard);
+    for (node, blob) in nodes.iter().zip([&gone, &gone_other, &gone]) {
+        keep(node, blob);
+        let path = format!("/blobs/{}", content::cid(blob));
+        assert_eq!(node.client().ask(Request::new("DELETE", path)).status, 204);
+    }
+    // Running, with all in the log, and stopped and opened again, with it elsewhere.
+    compare(&homes, &secret, &gone);
+    for node in nodes {
+        node.stop();
+    }
+    let nodes: Vec<Running> = homes.iter().map(Home::start).collect();
+    for node in nodes {
+        node.stop();
+    }
+    compare(&homes, &secret, &gone);
+}
+
+fn compare(homes: &[Home; 3], secret: &[Vec<u8>], gone: &[u8]) {
+    let [first, between, last] = homes.each_ref().map(|home| contents(&home.data()));
+    for (home, files) in [(&homes[0], &first), (&homes[2], &last)] {
+        assert!(
+            files.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() > SIZES.iter().sum(),
+            "the blobs are there"
+        );
+        for blob in secret.iter().map(Vec::as_slice).chain([gone]) {
+            absent(files, blob);
+            // Nor in the log of the node, at its usual level.
+            let log: Vec<(String, Vec<u8>)> = disk::files(home.path())
+                .into_iter()
+                .filter(|file| !file.starts_with(home.data()))
+                .map(|file| (file.display().to_string(), fs::read(&file).unwrap()))
+                .collect();
+            assert!(!log.is_empty());
+            absent(&log, blob);
+        }
+    }
+
+    let [first_runs, between_runs, last_runs] =
+        [&first, &between, &last].map(|files| runs(&blotted(files)));
+    let between_runs: HashSet<u64> = between_runs.into_iter().collect();
+    let shared: HashSet<u64> = first_runs
+        .iter()
+        .copied()
+        .filter(|run| last_runs.binary_search(run).is_ok() && !between_runs.contains(run))
+        .collect();
+    assert!(
+        shared.is_empty(),
+        "{} runs betray the same content, the first in {}",
+        shared.len(),
+        show(&first, &shared)
+    );
+
+    // No run of the content itself, wherever it begins.
+    for blob in secret {
+        let here = runs(std::slice::from_ref(blob))
+            .into_iter()
+            .any(|run| first_runs.binary_search(&run).is_ok());
+        assert!(
+            !here,
+            "a run of the content of {} bytes stands on disk",
+            blob.len()
+        );
+    }
+}
+
+/// Asserts that no file names a blob in any usual form.
+fn absent(files: &[(String, Vec<u8>)], blob: &[u8]) {
+    let digest = content::sha256(blob);
+    let hex = content::hex(&digest);
+    let cid = content::cid(blob);
+    let needles: [(&str, Vec<u8>); 9] = [
+        ("name", NAME.as_bytes().to_vec()),
+        ("type", TYPE.as_bytes().to_vec()),
+        ("raw digest", digest.to_vec()),
+        ("hex digest", hex.clone().into_bytes()),
+        ("upper-case hex digest", hex.to_uppercase().into_bytes()),
+        ("CID", cid.clone().into_bytes()),
+        // Without the part that all CIDs share.
+        ("base32 digest", cid.as_bytes()[8..].to_vec()),
+        (
+            "upper-case base32 digest",
+            cid[8..].to_uppercase().into_bytes(),
+        ),
+        ("blob root", content::blob_root(blob).to_vec()),
+    ];
+    for (file, bytes) in files {
+        for (what, needle) in &needles {
+            assert!(!disk::contains(bytes, needle), "{file} holds the {what}");
+        }
+        assert!(
+            !disk::contains(bytes, &blob[..RUN]),
+            "{file} holds the first bytes of the content"
+        );
+    }
+}
+
+/// The measure finds what it must find.
+#[test]
+fn the_measure_finds_a_shared_run() {
+    let shared = content::bytes(1, RUN);
+    let one = [
+        content::bytes(2, 1000),
+        shared.clone(),
+        content::bytes(3, 500),
+    ]
+    .concat();
+    let two = [content::bytes(4, 333), shared, content::bytes(5, 77)].concat();
+    let (one, two) = (runs(&[one]), runs(&[two]));
+    assert_eq!(
+        one.iter()
+            .filter(|run| two.binary_search(run).is_ok())
+            .count(),
+        1
+    );
+    assert!(disk::contains(b"aabc", b"abc") && !disk::contains(b"aabb", b"abc"));
+}
