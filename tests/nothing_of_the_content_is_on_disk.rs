@@ -165,11 +165,12 @@ fn compare(homes: &[Home; 3], secret: &[Vec<u8>], gone: &[u8]) {
 
     let [first_runs, between_runs, last_runs] =
         [&first, &between, &last].map(|files| runs(&blotted(files)));
-    let between_runs: HashSet<u64> = between_runs.into_iter().collect();
     let shared: HashSet<u64> = first_runs
         .iter()
         .copied()
-        .filter(|run| last_runs.binary_search(run).is_ok() && !between_runs.contains(run))
+        .filter(|run| {
+            last_runs.binary_search(run).is_ok() && between_runs.binary_search(run).is_err()
+        })
         .collect();
     assert!(
         shared.is_empty(),
