@@ -15,3 +15,4 @@ pub mod process;
 pub mod random;
 pub mod sample;
 pub mod size;
+pub mod table;

@@ -259,6 +259,9 @@ mod tests {
             (fields.next()? == "tmpfs").then_some(directory)
         });
         let directory = Path::new(in_memory.expect("every Linux has a tmpfs, /run or /dev/shm"));
-        assert!(matches!(Machine::new(directory), Err(MachineError::Tmpfs { .. })));
+        assert!(matches!(
+            Machine::new(directory),
+            Err(MachineError::Tmpfs { .. })
+        ));
     }
 }
