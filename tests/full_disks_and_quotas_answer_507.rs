@@ -61,7 +61,7 @@ fn of_the_quota_with_small_blobs_and_large() {
         for smaller in [60_000, 5_000, 300] {
             all.extend(fill(&client, smaller));
         }
-        assert_eq!(client.health()["storedBlobs"], all.len());
+        client.holds(all.len());
         for blob in &all {
             assert_eq!(client.retrieve(&content::cid(blob)).body, *blob);
         }

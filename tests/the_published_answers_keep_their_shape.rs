@@ -13,11 +13,11 @@ fn health_and_info() {
     );
     let node = home.start();
     let client = node.client();
-    let empty = client.health();
-    assert_eq!(empty["storedBlobs"], 0, "{empty}");
+    client.holds(0);
     client.keep(&content::bytes(1, 1000));
     client.keep(&content::bytes(2, 500));
 
+    client.holds(2);
     let health = client.health();
     assert_eq!(health["status"], "healthy", "{health}");
     assert!(health["uptime"].is_u64(), "whole seconds: {health}");

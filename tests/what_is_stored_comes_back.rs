@@ -60,10 +60,9 @@ fn every_size_comes_back_also_after_a_restart() {
         assert_eq!(json["replicas"]["confirmed"], 1, "{json}");
         assert_eq!(client.retrieve(&cid).body, *blob, "{} bytes", blob.len());
     }
-    let before = client.health();
     let total: usize = blobs.iter().map(Vec::len).sum();
-    assert_eq!(before["storedBlobs"], blobs.len());
-    assert_eq!(before["totalSize"], total);
+    assert_eq!(client.holds(blobs.len()), total as u64);
+    let before = client.health();
 
     // In the form without a length, twice: it is the same blob.
     for blob in &blobs {
@@ -72,11 +71,10 @@ fn every_size_comes_back_also_after_a_restart() {
         assert_eq!(answer.json()["cid"], content::cid(blob).as_str());
     }
     assert_eq!(
-        client.health()["storedBlobs"],
-        blobs.len(),
+        client.holds(blobs.len()),
+        total as u64,
         "duplicates are counted once"
     );
-    assert_eq!(client.health()["totalSize"], total);
 
     node.stop();
     let node = home.start();
@@ -86,6 +84,7 @@ fn every_size_comes_back_also_after_a_restart() {
         assert_eq!(answer.status, 200);
         assert_eq!(answer.body, *blob, "{} bytes after a restart", blob.len());
     }
+    client.holds(blobs.len());
     let after = client.health();
     for name in ["storedBlobs", "totalSize", "peerId", "publicKey"] {
         assert_eq!(before[name], after[name], "{name} changed with the restart");
@@ -177,9 +176,7 @@ fn the_same_bytes_from_32_clients_at_once_are_one_blob() {
         let of = |status| answers.iter().filter(|&&s| s == status).count();
         assert_eq!((of(201), of(200)), (1, 31), "{answers:?}");
         total += size;
-        let health = client.health();
-        assert_eq!(health["storedBlobs"], round + 1);
-        assert_eq!(health["totalSize"], total);
+        assert_eq!(client.holds(round + 1), total as u64);
         assert_eq!(client.retrieve(&content::cid(&blob)).body, blob);
     }
     node.stop();
@@ -332,7 +329,7 @@ fn a_form_with_one_file_stores_that_file() {
         .header("Content-Type", "multipart/form-data; boundary=edge"),
     );
     broken.problem(400);
-    assert_eq!(client.health()["storedBlobs"], 3);
+    client.holds(3);
 }
 
 #[test]
@@ -356,8 +353,7 @@ fn deleted_blobs_are_gone_and_pinned_ones_stay() {
         client.get(&path).problem(404);
         ask("DELETE", &path).problem(404);
         ask("PUT", &pin).problem(404);
-        assert_eq!(client.health()["storedBlobs"], 0);
-        assert_eq!(client.health()["totalSize"], 0);
+        client.holds(0);
         // A new store lifts the tombstone.
         assert_eq!(client.store(&blob).status, 201);
         assert_eq!(client.retrieve(&cid).body, blob);
@@ -365,11 +361,7 @@ fn deleted_blobs_are_gone_and_pinned_ones_stay() {
     }
     node.stop();
     let node = home.start();
-    assert_eq!(
-        node.client().health()["storedBlobs"],
-        0,
-        "what was deleted stays so"
-    );
+    node.client().holds(0);
     assert!(node.client().list(100).is_empty());
 }
 

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use serde_json::Value;
 
-use super::PATIENCE;
+use super::{PATIENCE, wait_for};
 
 /// Talks to one node.
 #[derive(Clone)]
@@ -210,6 +210,23 @@ impl Client {
                 None => return blobs,
             }
         }
+    }
+
+    /// Asserts that this many blobs are listed now, and that the counters of /health, which follow within
+    /// about a second, come to say the same of number and bytes; gives the bytes.
+    #[track_caller]
+    pub(crate) fn holds(&self, blobs: usize) -> u64 {
+        let listed = self.list(1000);
+        let bytes = listed.iter().map(|row| row["size"].as_u64().unwrap()).sum();
+        assert_eq!(listed.len(), blobs, "blobs listed");
+        wait_for(
+            &format!("counters of {blobs} blobs and {bytes} bytes"),
+            || {
+                let health = self.health();
+                (health["storedBlobs"] == blobs && health["totalSize"] == bytes).then_some(())
+            },
+        );
+        bytes
     }
 
     /// Begins an upload: the head, announcing `length` bytes, and the first of them.
