@@ -1,0 +1,91 @@
+//! The routes: each reads its request, asks the store through its port, and writes the answer.
+
+pub(crate) mod admin;
+pub(crate) mod blobs;
+pub(crate) mod retrieve;
+pub(crate) mod status;
+pub(crate) mod store;
+
+use actix_web::HttpRequest;
+use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
+use bytecave_core::BlobCid;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::problem::{Code, Problem};
+
+/// Answers about the state of the node are of this moment.
+pub(crate) const NO_STORE: (HeaderName, HeaderValue) =
+    (CACHE_CONTROL, HeaderValue::from_static("no-store"));
+
+/// Copies of a blob.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Replicas {
+    /// Copies that there shall be.
+    target: u32,
+    /// Copies known to be durable.
+    confirmed: u32,
+}
+
+impl Replicas {
+    /// A node alone keeps one copy and wants no more.
+    pub(crate) const ONE: Self = Self {
+        target: 1,
+        confirmed: 1,
+    };
+}
+
+/// Error of any route (RFC 9457). The shape alone, for the OpenAPI document: `Problem` renders it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ProblemDocument {
+    /// `urn:bytecave:problem:` and the code.
+    r#type: String,
+    /// The same text for every occurrence of the code.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What was wrong, and what would be right.
+    detail: String,
+    /// Stable name, listed in docs/errors.md.
+    code: String,
+    /// The request's id, which the node's log has too.
+    request_id: String,
+    /// Whether the same request may succeed later.
+    retryable: bool,
+}
+
+/// The CID in the path.
+pub(crate) fn path_cid(request: &HttpRequest) -> Result<BlobCid, Problem> {
+    let text = request.match_info().get("cid").unwrap_or_default();
+    text.parse::<BlobCid>()
+        .map_err(|error| Problem::new(Code::BadCid, error.to_string()))
+}
+
+/// The value of a header as text; an error when there is one that is not.
+pub(crate) fn header_text<'a>(
+    headers: &'a actix_web::http::header::HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'a str>, Problem> {
+    match headers.get(name).map(HeaderValue::to_str) {
+        None => Ok(None),
+        Some(Ok(text)) => Ok(Some(text)),
+        Some(Err(_)) => Err(Problem::new(
+            Code::BadHeader,
+            format!("header {name} has characters that are not visible ASCII"),
+        )),
+    }
+}
+
+/// Query parameters, each of which must be known.
+pub(crate) fn query<T: serde::de::DeserializeOwned>(query: Option<&str>) -> Result<T, Problem> {
+    actix_web::web::Query::<T>::from_query(query.unwrap_or_default())
+        .map(actix_web::web::Query::into_inner)
+        .map_err(|error| {
+            let cause = match error {
+                actix_web::error::QueryPayloadError::Deserialize(cause) => cause.to_string(),
+                other => other.to_string(),
+            };
+            Problem::new(Code::BadQuery, format!("the query cannot be read: {cause}"))
+        })
+}

@@ -1,0 +1,243 @@
+//! `GET` and `HEAD /retrieve/{cid}`.
+
+use std::rc::Rc;
+
+use actix_web::body::BoxBody;
+use actix_web::http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, ETAG, HeaderMap, HeaderName, IF_NONE_MATCH, IF_RANGE, RANGE,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use actix_web::http::{Method, StatusCode};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytecave_core::BlobCid;
+use bytecave_messages::budget::Share;
+use bytecave_messages::store::{BlobInfo, BlobRead, ByteRange};
+use serde::Deserialize;
+
+use super::{ProblemDocument, header_text, path_cid, query};
+use crate::body::{self, LengthOnly};
+use crate::conn::ConnState;
+use crate::disposition;
+use crate::gate::HeldPermit;
+use crate::problem::{Code, Problem, range_not_satisfiable};
+use crate::range::{self, Asked};
+use crate::state::Shared;
+
+const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
+const OCTET_STREAM: &str = "application/octet-stream";
+/// Types that a browser may show: they run nothing, and `nosniff` keeps it at that.
+const SHOWN_TYPES: [&str; 17] = [
+    "text/plain",
+    "application/json",
+    "image/png",
+    "image/jpeg",
+    "image/gif",
+    "image/webp",
+    "image/avif",
+    "image/bmp",
+    "audio/mpeg",
+    "audio/ogg",
+    "audio/wav",
+    "audio/webm",
+    "audio/mp4",
+    "audio/flac",
+    "video/mp4",
+    "video/webm",
+    "video/ogg",
+];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RetrieveQuery {
+    /// A name to download as.
+    download: Option<String>,
+    /// Never ask the network; without peers that is always so.
+    #[expect(dead_code, reason = "read so that a wrong value is refused")]
+    local: Option<Flag>,
+}
+
+/// `1` and `true`, `0` and `false`.
+#[derive(Deserialize)]
+enum Flag {
+    #[serde(rename = "1", alias = "true", alias = "")]
+    On,
+    #[serde(rename = "0", alias = "false")]
+    Off,
+}
+
+/// Gives a blob back.
+///
+/// The CID is the blob's own in any multibase, or the 64 hex digits of its SHA-256.
+#[utoipa::path(
+    get,
+    path = "/retrieve/{cid}",
+    tag = "blobs",
+    params(
+        ("cid" = String, Path, description = "the blob's CID, or its SHA-256 in hex"),
+        ("download" = Option<String>, Query, description = "a file name to download as"),
+        ("local" = Option<String>, Query, description = "1: never ask other nodes"),
+        ("Range" = Option<String>, Header, description = "one range of bytes"),
+        ("If-Range" = Option<String>, Header, description = "the ETag for which the range holds"),
+        ("If-None-Match" = Option<String>, Header, description = "ETags that the client has"),
+    ),
+    responses(
+        (status = 200, description = "the bytes", content_type = "application/octet-stream"),
+        (status = 206, description = "the bytes of the range", content_type = "application/octet-stream"),
+        (status = 304, description = "the client has them"),
+        (status = 400, description = "not a blob's CID", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "not stored here", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 416, description = "the range lies outside the blob", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "too many requests", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 500, description = "the blob is damaged", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "busy or starting; Retry-After says how long to wait", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn retrieve(
+    request: HttpRequest,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, Problem> {
+    let cid = path_cid(&request)?;
+    let headers = request.headers();
+    let download = download(request.uri().query())?;
+    let etag = format!("\"{cid}\"");
+    let store = shared.store()?;
+    if let Some(tags) = header_text(headers, &IF_NONE_MATCH)?
+        && matches_any(tags, &etag)
+    {
+        // The content of a CID never changes, but a blob that is not here cannot be confirmed.
+        let info = store.info(Share::Client, cid).await;
+        let info = info.map_err(|error| shared.refused(error))?;
+        return Ok(about(StatusCode::NOT_MODIFIED, &info, &etag, None).finish());
+    }
+    if request.method() == Method::HEAD {
+        let info = store.info(Share::Client, cid).await;
+        let info = readable(info.map_err(|error| shared.refused(error))?)?;
+        let body = BoxBody::new(LengthOnly(info.size));
+        return Ok(about(StatusCode::OK, &info, &etag, download.as_deref()).body(body));
+    }
+    let range = asked_range(&shared, headers, cid, &etag).await?;
+    let read = store.get(Share::Client, cid, range).await;
+    let BlobRead {
+        info,
+        offset,
+        len,
+        body,
+    } = read.map_err(|error| shared.refused(error))?;
+    let status = match range {
+        Some(_) => StatusCode::PARTIAL_CONTENT,
+        None => StatusCode::OK,
+    };
+    let mut response = about(status, &info, &etag, download.as_deref());
+    if range.is_some() {
+        // A range that is served has at least one byte.
+        let last = offset + len.saturating_sub(1);
+        let size = info.size;
+        response.insert_header((CONTENT_RANGE, format!("bytes {offset}-{last}/{size}")));
+    }
+    let conn = request.conn_data::<Rc<ConnState>>().cloned();
+    let permit = request.extensions_mut().remove::<HeldPermit>();
+    Ok(response.body(body::blob(body, len, conn, permit)))
+}
+
+fn download(query_text: Option<&str>) -> Result<Option<String>, Problem> {
+    if query_text.is_none() {
+        return Ok(None);
+    }
+    let RetrieveQuery { download, .. } = query(query_text)?;
+    match download {
+        None => Ok(None),
+        Some(name) => match disposition::clean(&name) {
+            Some(name) => Ok(Some(name)),
+            None => Err(Problem::new(
+                Code::BadQuery,
+                "download= is not a file name: expected one without directories",
+            )),
+        },
+    }
+}
+
+/// The range to read; `None` for the whole.
+async fn asked_range(
+    shared: &Shared,
+    headers: &HeaderMap,
+    cid: BlobCid,
+    etag: &str,
+) -> Result<Option<ByteRange>, Problem> {
+    let Some(value) = header_text(headers, &RANGE)? else {
+        return Ok(None);
+    };
+    // A date or another tag: the range was meant for other bytes, so all of these are sent.
+    if header_text(headers, &IF_RANGE)?.is_some_and(|tag| tag.trim() != etag) {
+        return Ok(None);
+    }
+    match range::parse(value) {
+        Asked::Whole => Ok(None),
+        Asked::Part(range) => Ok(Some(range)),
+        Asked::Never(why) => {
+            let info = shared.store()?.info(Share::Client, cid).await;
+            let info = info.map_err(|error| shared.refused(error))?;
+            let value: String = value.chars().take(80).collect();
+            Err(range_not_satisfiable(
+                format!("range \"{value}\" cannot be served: {why}"),
+                info.size,
+            ))
+        }
+    }
+}
+
+/// HEAD says what GET would: damaged bytes are not served.
+fn readable(info: BlobInfo) -> Result<BlobInfo, Problem> {
+    if info.quarantined {
+        let cid = info.cid;
+        return Err(bytecave_messages::store::StoreError::Damaged { cid }.into());
+    }
+    Ok(info)
+}
+
+/// The head that all answers about a blob share.
+fn about(
+    status: StatusCode,
+    info: &BlobInfo,
+    etag: &str,
+    download: Option<&str>,
+) -> HttpResponseBuilder {
+    let content_type = info.content_type.as_deref().unwrap_or(OCTET_STREAM);
+    let mut response = HttpResponse::build(status);
+    response
+        .insert_header((ETAG, etag))
+        .insert_header((CACHE_CONTROL, "public, max-age=31536000, immutable"))
+        .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .insert_header((CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'"));
+    if status == StatusCode::NOT_MODIFIED {
+        return response;
+    }
+    let digest = STANDARD.encode(info.cid.digest().as_bytes());
+    response
+        .insert_header((CONTENT_TYPE, content_type))
+        .insert_header((ACCEPT_RANGES, "bytes"))
+        .insert_header((REPR_DIGEST, format!("sha-256=:{digest}:")));
+    let shown = is_shown(content_type) && download.is_none();
+    let name = download.or(info.file_name.as_deref());
+    if !shown || name.is_some() {
+        let kind = if shown { "inline" } else { "attachment" };
+        response.insert_header((CONTENT_DISPOSITION, disposition::header(kind, name)));
+    }
+    response
+}
+
+fn is_shown(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    SHOWN_TYPES
+        .iter()
+        .any(|shown| shown.eq_ignore_ascii_case(essence))
+}
+
+/// Whether one of the tags of `If-None-Match` is ours, by weak comparison.
+fn matches_any(tags: &str, etag: &str) -> bool {
+    tags.split(',')
+        .map(str::trim)
+        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
