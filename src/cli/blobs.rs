@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::client::Patience;
 use super::context::{Context, block_on};
 use super::error::CliError;
-use super::output::{Fields, json_line, line, printable, short_size, size};
+use super::output::{Fields, json_line, line, printable, short_size, size, utc};
 
 /// Blobs asked for at once; the most that a node gives.
 const PAGE: usize = 1000;
@@ -94,6 +94,10 @@ impl Blob {
         self.rest.get(name) == Some(&Value::Bool(true))
     }
 
+    fn created(&self) -> Option<String> {
+        self.rest.get("createdMs").and_then(Value::as_u64).map(utc)
+    }
+
     /// One column: what is special about it.
     fn marks(&self) -> &'static str {
         match (self.is("pinned"), self.is("quarantined")) {
@@ -106,9 +110,9 @@ impl Blob {
 
     fn row(&self) -> String {
         let name = self.text("fileName").unwrap_or_default();
-        let created = self.text("created").unwrap_or_default();
+        let created = self.created().unwrap_or_default();
         let row = format!(
-            "{}  {:>10}  {created:<24}  {:<7}  {name}",
+            "{}  {:>10}  {created:<20}  {:<7}  {name}",
             self.cid,
             short_size(self.size),
             self.marks()
@@ -164,10 +168,16 @@ pub(crate) fn stat(context: &Context, args: &StatArgs) -> Result<(), CliError> {
             .with("size", size(blob.size))
             .with_some("name", blob.text("fileName"))
             .with_some("type", blob.text("contentType"))
-            .with_some("created", blob.text("created"))
+            .with_some("created", blob.created())
+            .with_some(
+                "on disk",
+                blob.rest
+                    .get("sealedSize")
+                    .and_then(Value::as_u64)
+                    .map(size),
+            )
             .with_some("shard", blob.text("shard"))
             .with_some("blobRoot", blob.text("blobRoot"))
-            .with_some("commitment", blob.text("commitment"))
             .with_some("state", marks);
         context.out.result(&blob, fields)
     }))
@@ -213,13 +223,13 @@ mod tests {
     fn a_row_shows_what_matters_and_json_keeps_all() {
         let cid = BlobCid::of(b"x");
         let given = json!({
-            "cid": cid, "size": 2048, "shard": 3, "created": "2026-01-02T03:04:05.000Z",
+            "cid": cid, "size": 2048, "shard": 3, "createdMs": 1_767_225_599_000_u64,
             "pinned": true, "quarantined": false, "fileName": "a\u{1b}b", "later": [1],
         });
         let blob: Blob = serde_json::from_value(given.clone()).unwrap();
         assert_eq!(
             blob.row(),
-            format!("{cid}    2.00 KiB  2026-01-02T03:04:05.000Z  pinned   a\u{fffd}b")
+            format!("{cid}    2.00 KiB  2025-12-31T23:59:59Z  pinned   a\u{fffd}b")
         );
         assert_eq!(serde_json::to_value(&blob).unwrap(), given);
     }

@@ -6,10 +6,11 @@ use bytecave_config::{Flag, Inputs, Loaded};
 use tokio::runtime::Builder;
 
 use super::Globals;
-use super::client::{Client, Patience, Token, own_url, parse_url};
+use super::client::{Client, Patience};
 use super::error::CliError;
 use super::exit::Exit;
 use super::output::{Output, note};
+use super::target::{Token, own_url, parse_url};
 
 /// The global options.
 #[derive(Debug)]

@@ -272,7 +272,9 @@ fn about(config: &Config, identity: &NodeIdentity, files: &[KeyFile]) -> String 
             "{:<12}  {}; lay in {}\n",
             file.copy,
             file.what,
-            file.path.display()
+            std::path::absolute(&file.path)
+                .unwrap_or_default()
+                .display()
         )
     }));
     if config.store.passphrase_file.is_some() {

@@ -24,6 +24,7 @@ mod output;
 mod shards;
 mod status;
 mod store;
+mod target;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -224,5 +225,9 @@ fn completions(shell: Shell) -> Result<(), CliError> {
         .map_err(CliError::Stdout)
 }
 
+#[cfg(test)]
+mod exchange_tests;
+#[cfg(test)]
+mod fake;
 #[cfg(test)]
 mod tests;

@@ -152,6 +152,28 @@ pub(crate) fn short_size(bytes: u64) -> String {
     HumanBytes(bytes).to_string()
 }
 
+/// Milliseconds since 1970 as UTC, to the second: `2026-01-02T03:04:05Z`.
+pub(crate) fn utc(milliseconds: u64) -> String {
+    let seconds = milliseconds / 1000;
+    let (days, time) = (seconds / 86_400, seconds % 86_400);
+    // Years are counted from March, so that the leap day is the last of a year, and in eras of 400
+    // years, which all have the same number of days.
+    let since_march = days + 719_468;
+    let (era, day) = (since_march / 146_097, since_march % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day_of_month = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    let year = era * 400 + year + next;
+    let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
+    format!("{year:04}-{month:02}-{day_of_month:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 /// Text that came from elsewhere, without anything that a terminal would obey.
 pub(crate) fn printable(text: &str) -> String {
     text.chars()
@@ -192,6 +214,22 @@ mod tests {
         );
         assert_eq!(shortened("abcdef", 4), "abc…");
         assert_eq!(shortened("äöü", 3), "äöü");
+    }
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        // As `date -u -d @SECONDS` prints them.
+        let known = [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400_000, "2000-02-29T00:00:00Z"),
+            (951_868_799_999, "2000-02-29T23:59:59Z"),
+            (1_709_164_800_000, "2024-02-29T00:00:00Z"),
+            (1_767_225_599_000, "2025-12-31T23:59:59Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00Z"),
+        ];
+        for (milliseconds, text) in known {
+            assert_eq!(utc(milliseconds), text);
+        }
     }
 
     #[test]

@@ -10,10 +10,11 @@ use reqwest::Method;
 use serde::Deserialize;
 
 use super::Finding;
-use crate::cli::client::{Client, Patience, Token, own_url};
+use crate::cli::client::{Client, Patience};
 use crate::cli::context::{Context, block_on};
 use crate::cli::error::CliError;
 use crate::cli::output::printable;
+use crate::cli::target::{Token, own_url};
 use crate::data_dir::exposed_keys;
 
 /// What is looked at in the health of whoever has the port.
