@@ -1,0 +1,316 @@
+//! What is done to a database while no node runs on it: looking through all of it, repairing what
+//! can be repaired, salvaging what can be read, dropping families.
+//!
+//! - A **check** opens the database as a start does (log replayed, nothing cleared up), opens every
+//!   record and every sealed byte, computes CID and tree of every blob anew, and counts.
+//! - A **repair** also writes: damaged blobs are flagged (and never served; storing the same bytes
+//!   heals them), counters that disagree with the count are written anew, bytes that belong to
+//!   nothing are removed. Where metadata cannot be read, nothing of that family is removed.
+//! - A **salvage** is for a database that does not open, or parts of which cannot be read. It opens
+//!   what can be opened without changing anything, and copies every blob that is whole into a new
+//!   database beside it. Only when that is complete and synced do the two change places, in one
+//!   step; the damaged one stays until somebody removes it.
+//!
+//! Nothing here serves anybody: it runs on the caller's thread, and the database's own lock keeps a
+//! running node out.
+
+mod blob;
+mod repair;
+mod report;
+mod salvage;
+mod scan;
+mod shards;
+mod survey;
+
+use std::io;
+use std::path::PathBuf;
+
+use bytecave_core::{ShardCount, ShardId};
+use rocksdb::DB;
+use thiserror::Error;
+
+pub use self::report::{
+    Count, DamagedBlob, DropReport, DroppedShard, Findings, LISTED, Orphans, Repaired, Salvaged,
+    Unfinished, Unreadable, VerifyReport, WrongCounters,
+};
+pub use self::shards::drop_shards;
+use self::survey::{Elsewhere, JustLook, Survey};
+use super::keyring::{Keyring, KeyringError};
+use super::layout::{DEFAULT_FAMILY, parse_id_key, parse_name_key, prefix, shard_family};
+use super::open::{self, OpenError, Opened};
+use super::options::EngineOptions;
+use super::record::{self, DropRecord, Intent, Record, RecordError, Tombstone};
+use scan::{Go, Span};
+
+/// What to do beside looking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Nothing.
+    Check,
+    /// Repair in place.
+    Repair,
+    /// Copy what is whole into a new database.
+    Salvage,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress<'a> {
+    /// The family being looked through.
+    pub family: &'a str,
+    /// Families done.
+    pub families_done: u64,
+    /// All families.
+    pub families: u64,
+    /// Whole blobs so far.
+    pub blobs: u64,
+    /// Content bytes of these.
+    pub bytes: u64,
+}
+
+/// Why it could not be done at all.
+#[derive(Debug, Error)]
+pub enum OfflineError {
+    /// The database does not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// There is none.
+    #[error("{path} holds no database: expected the data directory of a node that has run")]
+    NoDatabase {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// A family vanished while it was looked through.
+    #[error("the database has no family \"{family}\"")]
+    NoFamily {
+        /// Its name.
+        family: String,
+    },
+    /// A shard to be dropped is one that the node keeps.
+    #[error("shard {shard} is one of this node's: take it out of NODE_SHARDS before dropping it")]
+    Owned {
+        /// The shard.
+        shard: ShardId,
+    },
+    /// A salvage needs room for a second copy.
+    #[error(
+        "the disk has {free_bytes} bytes free and a copy of what is here may need {needed_bytes}"
+    )]
+    NoRoom {
+        /// Free bytes.
+        free_bytes: u64,
+        /// Size of the damaged database.
+        needed_bytes: u64,
+    },
+    /// A record that only a newer version reads.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The keyring does not open.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    /// The database failed in the middle.
+    #[error("{operation} failed: {cause}")]
+    Database {
+        /// What was being done.
+        operation: &'static str,
+        /// What the database said.
+        cause: String,
+    },
+    /// The file system failed.
+    #[error("{path} cannot be used: {cause}")]
+    File {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+}
+
+/// Looks through the whole database that `options` names, and repairs or salvages if asked to.
+///
+/// The options are those of the node; quota, durability and memory do not matter.
+pub fn verify(
+    options: &EngineOptions,
+    mode: Mode,
+    progress: &mut dyn FnMut(&Progress<'_>),
+) -> Result<VerifyReport, OfflineError> {
+    expect_database(options)?;
+    if mode == Mode::Salvage {
+        return salvage::salvage(options, progress);
+    }
+    let opened = open::open(options)?;
+    let mut report = VerifyReport::default();
+    if mode == Mode::Repair {
+        report.repaired = Some(Repaired::default());
+    }
+    look_through(
+        &opened,
+        options,
+        mode == Mode::Repair,
+        &mut report,
+        progress,
+    )?;
+    Ok(report)
+}
+
+fn look_through(
+    opened: &Opened,
+    options: &EngineOptions,
+    repairing: bool,
+    report: &mut VerifyReport,
+    progress: &mut dyn FnMut(&Progress<'_>),
+) -> Result<(), OfflineError> {
+    let Opened {
+        db,
+        keyring,
+        shards,
+        ..
+    } = opened;
+    let count = options.shards.count();
+    let elsewhere = read_default(db, keyring, count, report, &mut |_, _| Ok(()))?;
+    for shard in shards {
+        let name = shard_family(*shard);
+        let surveyed = Survey {
+            db,
+            keyring,
+            count,
+            elsewhere: &elsewhere,
+            report,
+            progress,
+            families: shards.len() as u64,
+        }
+        .family(*shard, &name, &mut JustLook)?;
+        if repairing {
+            repair::repair(db, keyring, &name, surveyed, report)?;
+        }
+    }
+    Ok(())
+}
+
+fn expect_database(options: &EngineOptions) -> Result<(), OfflineError> {
+    if options.db_dir.join("CURRENT").exists() {
+        Ok(())
+    } else {
+        Err(OfflineError::NoDatabase {
+            path: options.db_dir.clone(),
+        })
+    }
+}
+
+/// Takes a row of `default` that was found whole.
+type KeepRow<'s> = dyn FnMut(&[u8], &[u8]) -> Result<(), OfflineError> + 's;
+
+/// Reads what `default` says about the families; tombstones that are whole go to `keep`.
+fn read_default(
+    db: &DB,
+    keyring: &Keyring,
+    count: ShardCount,
+    report: &mut VerifyReport,
+    keep: &mut KeepRow<'_>,
+) -> Result<Elsewhere, OfflineError> {
+    let mut elsewhere = Elsewhere::default();
+    let mut unfinished = Unfinished::default();
+    let default = DefaultFamily { db, keyring };
+    // Also where the record itself does not open, its key tells whose chunks are spoken for.
+    default.walk(
+        prefix::INTENT,
+        "intents",
+        report,
+        |key, opened: Option<Intent>, _| {
+            elsewhere.runs.extend(parse_id_key(prefix::INTENT, key));
+            unfinished.intents += u64::from(opened.is_some());
+            Ok(())
+        },
+    )?;
+    default.walk(
+        prefix::DROP,
+        "drops",
+        report,
+        |key, opened: Option<DropRecord>, _| {
+            elsewhere.runs.extend(parse_id_key(prefix::DROP, key));
+            unfinished.drops += u64::from(opened.is_some());
+            if let Some(DropRecord(run)) = opened {
+                *elsewhere.dropping.entry(run.family).or_default() += run.sealed_size;
+            }
+            Ok(())
+        },
+    )?;
+    default.walk(
+        prefix::TOMBSTONE,
+        "tombstones",
+        report,
+        |key, opened: Option<Tombstone>, sealed| {
+            if let (Some(name), Some(tombstone)) = (parse_name_key(prefix::TOMBSTONE, key), opened)
+            {
+                let shard = count.shard_of(&tombstone.digest);
+                let of_shard = elsewhere.tombstones.entry(shard).or_default();
+                of_shard.insert(name, tombstone.digest);
+                keep(key, sealed)?;
+            }
+            Ok(())
+        },
+    )?;
+    report.unfinished = unfinished;
+    Ok(elsewhere)
+}
+
+/// The family `default`.
+struct DefaultFamily<'a> {
+    db: &'a DB,
+    keyring: &'a Keyring,
+}
+
+impl DefaultFamily<'_> {
+    /// Calls `row` with each record of a kind: its key, the record if it opens, and its bytes.
+    fn walk<R: Record>(
+        &self,
+        prefix: u8,
+        what: &'static str,
+        report: &mut VerifyReport,
+        mut row: impl FnMut(&[u8], Option<R>, &[u8]) -> Result<(), OfflineError>,
+    ) -> Result<(), OfflineError> {
+        let family = self
+            .db
+            .cf_handle(DEFAULT_FAMILY)
+            .ok_or_else(|| OfflineError::NoFamily {
+                family: DEFAULT_FAMILY.to_owned(),
+            })?;
+        let span = Span {
+            db: self.db,
+            family: &family,
+            from: vec![prefix],
+            to: vec![prefix + 1],
+        };
+        let gaps = span.walk(|key, sealed| {
+            let opened = match record::open::<R>(self.keyring, DEFAULT_FAMILY, key, sealed) {
+                Ok(record) => Some(record),
+                Err(error) if survey::is_newer(&error) => return Err(OfflineError::Record(error)),
+                Err(error) => {
+                    report.bad_records.add(Unreadable {
+                        family: DEFAULT_FAMILY.to_owned(),
+                        what,
+                        cause: error.to_string(),
+                    });
+                    None
+                }
+            };
+            row(key, opened, sealed)?;
+            Ok(Go::On)
+        })?;
+        for cause in gaps {
+            report.unreadable.add(Unreadable {
+                family: DEFAULT_FAMILY.to_owned(),
+                what,
+                cause,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn database_failed(operation: &'static str) -> impl FnOnce(rocksdb::Error) -> OfflineError {
+    move |error| OfflineError::Database {
+        operation,
+        cause: error.into_string(),
+    }
+}

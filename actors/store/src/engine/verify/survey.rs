@@ -1,0 +1,575 @@
+//! Looking through one family: every blob, every orphan, the outbox, the counters.
+
+use std::collections::{HashMap, HashSet};
+
+use bytecave_core::{BlobCid, Digest, ShardCount, ShardId};
+use rocksdb::DB;
+
+use super::super::keyring::{Keyring, KeyringError, SealedName};
+use super::super::layout::{
+    COUNTERS_KEY, chunk_key, name_key, parse_id_key, parse_name_key, parse_outbox_key, prefix,
+};
+use super::super::record::{self, BlobMeta, Counters, Layout, OutboxItem, RecordError};
+use super::super::seal::{self, BlobId};
+use super::blob::{Fault, Source, check_small};
+use super::report::{Count, DamagedBlob, Unreadable, VerifyReport, WrongCounters};
+use super::scan::{Go, Handle, Span};
+use super::{OfflineError, Progress};
+
+/// Metadata rows that are in memory at once.
+const PAGE_ROWS: usize = 500;
+
+/// What is done with whole blobs beside looking at them.
+pub(super) trait Keep {
+    /// A small blob was found whole.
+    fn small(
+        &mut self,
+        family: &str,
+        blob: &Row,
+        meta: &BlobMeta,
+        data: &[u8],
+    ) -> Result<(), OfflineError>;
+
+    /// Checks a large blob.
+    fn large(
+        &mut self,
+        source: &Source<'_>,
+        family: &str,
+        blob: &Row,
+        meta: &BlobMeta,
+    ) -> Result<Result<(), Fault>, OfflineError>;
+
+    /// An outbox entry was found whole.
+    fn outbox(
+        &mut self,
+        family: &str,
+        key: &[u8],
+        item: &OutboxItem,
+        sealed: &[u8],
+    ) -> Result<(), OfflineError>;
+}
+
+/// Looks, and keeps nothing.
+pub(super) struct JustLook;
+
+impl Keep for JustLook {
+    fn small(&mut self, _: &str, _: &Row, _: &BlobMeta, _: &[u8]) -> Result<(), OfflineError> {
+        Ok(())
+    }
+
+    fn large(
+        &mut self,
+        source: &Source<'_>,
+        _: &str,
+        blob: &Row,
+        meta: &BlobMeta,
+    ) -> Result<Result<(), Fault>, OfflineError> {
+        Ok(source.check(&blob.name, meta, &mut |_, _| Ok(())))
+    }
+
+    fn outbox(&mut self, _: &str, _: &[u8], _: &OutboxItem, _: &[u8]) -> Result<(), OfflineError> {
+        Ok(())
+    }
+}
+
+/// A metadata row.
+pub(super) struct Row {
+    pub(super) name: SealedName,
+    pub(super) sealed: Vec<u8>,
+}
+
+/// What `default` says about the families.
+#[derive(Default)]
+pub(super) struct Elsewhere {
+    /// Chunks of uploads and deletions that the next start clears up.
+    pub(super) runs: HashSet<BlobId>,
+    /// Bytes of deletions by family, which count as dead.
+    pub(super) dropping: HashMap<String, u64>,
+    /// Deleted contents: they count in the fingerprint of their shard.
+    pub(super) tombstones: HashMap<ShardId, HashMap<SealedName, Digest>>,
+}
+
+/// What a repair of a family would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Flag this blob as damaged, or take the flag away.
+    Flag(SealedName, bool),
+    /// Remove this row, of so many dead bytes.
+    Remove(Vec<u8>, u64),
+    /// Remove the files of these chunks.
+    RemoveRun(BlobId),
+}
+
+/// A family looked through.
+pub(super) struct Surveyed {
+    /// What its counters should be; the outbox's numbers and dead bytes taken from the stored ones.
+    pub(super) counters: Counters,
+    /// What its counters said.
+    pub(super) stored: Option<Counters>,
+    /// Whether they have to be written anew.
+    pub(super) wrong: bool,
+    /// What else a repair would do.
+    pub(super) actions: Vec<Action>,
+    /// Whether all its metadata could be read: if not, what looks like an orphan may be none.
+    pub(super) complete: bool,
+}
+
+/// A look through families of one database.
+pub(super) struct Survey<'a> {
+    pub(super) db: &'a DB,
+    pub(super) keyring: &'a Keyring,
+    pub(super) count: ShardCount,
+    pub(super) elsewhere: &'a Elsewhere,
+    pub(super) report: &'a mut VerifyReport,
+    pub(super) progress: &'a mut dyn FnMut(&Progress<'_>),
+    pub(super) families: u64,
+}
+
+/// A family under way.
+struct Family<'a> {
+    shard: ShardId,
+    name: &'a str,
+    handle: &'a Handle<'a>,
+    counters: Counters,
+    actions: Vec<Action>,
+    /// Chunks and pages of each large blob.
+    large: HashMap<BlobId, u32>,
+    /// Whether chunks of one of them cannot be read.
+    large_unreadable: bool,
+    complete: bool,
+    /// The last name of the page before.
+    after: Option<SealedName>,
+}
+
+impl<'a> Survey<'a> {
+    /// Looks through the family `name` of `shard`.
+    pub(super) fn family(
+        &mut self,
+        shard: ShardId,
+        name: &str,
+        keep: &mut dyn Keep,
+    ) -> Result<Surveyed, OfflineError> {
+        let db = self.db;
+        let handle = db.cf_handle(name).ok_or_else(|| OfflineError::NoFamily {
+            family: name.to_owned(),
+        })?;
+        let mut family = Family {
+            shard,
+            name,
+            handle: &handle,
+            counters: Counters::default(),
+            actions: Vec::new(),
+            large: HashMap::new(),
+            large_unreadable: false,
+            complete: true,
+            after: None,
+        };
+        self.metadata(&mut family, keep)?;
+        self.chunks(&mut family)?;
+        let stored = self.stored_counters(&mut family);
+        self.outbox(&mut family, stored.as_ref(), keep)?;
+        self.report.families += 1;
+        Ok(self.count(family, stored))
+    }
+
+    fn metadata(
+        &mut self,
+        family: &mut Family<'_>,
+        keep: &mut dyn Keep,
+    ) -> Result<(), OfflineError> {
+        let span = self.span(family, vec![prefix::META], vec![prefix::META + 1]);
+        let mut page = Vec::with_capacity(PAGE_ROWS);
+        let mut strangers = 0_u64;
+        let gaps = span.walk(|key, sealed| {
+            match parse_name_key(prefix::META, key) {
+                Some(name) => page.push(Row {
+                    name,
+                    sealed: sealed.to_vec(),
+                }),
+                None => strangers += 1,
+            }
+            if page.len() == PAGE_ROWS {
+                let rows = std::mem::take(&mut page);
+                self.page(family, rows, false, keep)?;
+            }
+            Ok::<_, OfflineError>(Go::On)
+        })?;
+        self.page(family, page, true, keep)?;
+        family.complete &= gaps.is_empty();
+        self.unreadable(family.name, "metadata", gaps);
+        if strangers > 0 {
+            let cause = format!("{strangers} keys are none of metadata");
+            self.bad_record(family.name, "metadata", cause);
+        }
+        Ok(())
+    }
+
+    /// Checks the blobs of a page of metadata rows, and finds data without metadata between them.
+    fn page(
+        &mut self,
+        family: &mut Family<'_>,
+        rows: Vec<Row>,
+        last: bool,
+        keep: &mut dyn Keep,
+    ) -> Result<(), OfflineError> {
+        let from = match &family.after {
+            Some(name) => behind(&name_key(prefix::DATA, name)),
+            None => vec![prefix::DATA],
+        };
+        family.after = rows.last().map(|row| row.name).or(family.after);
+        let to = match &family.after {
+            Some(name) if !last => behind(&name_key(prefix::DATA, name)),
+            _ => vec![prefix::DATA + 1],
+        };
+        let mut metas: HashMap<SealedName, (Row, Option<BlobMeta>)> = HashMap::new();
+        for row in rows {
+            let meta = self.open_meta(family, &row)?;
+            metas.insert(row.name, (row, meta));
+        }
+        let source = Source {
+            db: self.db,
+            family: family.handle,
+        };
+        // One sequential read of the small ones; the large ones, and those that it did not come
+        // upon, follow by themselves.
+        let span = self.span(family, from, to);
+        let gaps = span.walk(|key, sealed| {
+            let found =
+                parse_name_key(prefix::DATA, key).and_then(|name| metas.remove_entry(&name));
+            match found {
+                None => self.orphan(family, key, sealed),
+                Some((name, (row, Some(meta)))) if meta.layout == Layout::Small => {
+                    let whole = check_small(&meta, sealed.to_vec());
+                    if whole.is_ok() {
+                        keep.small(family.name, &row, &meta, sealed)?;
+                    }
+                    self.blob(family, &name, &meta, whole);
+                }
+                // A large blob has no such row.
+                Some((name, large @ (_, Some(_)))) => {
+                    metas.insert(name, large);
+                    self.orphan(family, key, sealed);
+                }
+                // Without its metadata it is lost, and goes with it.
+                Some((_, (_, None))) => {
+                    let dead = sealed.len() as u64;
+                    family.actions.push(Action::Remove(key.to_vec(), dead));
+                }
+            }
+            Ok::<_, OfflineError>(Go::On)
+        })?;
+        let mut rest: Vec<(Row, Option<BlobMeta>)> = metas.into_values().collect();
+        rest.sort_by_key(|(row, _)| row.name);
+        let mut explained = gaps.is_empty();
+        for (row, meta) in rest {
+            let Some(meta) = meta else { continue };
+            let whole = match meta.layout {
+                Layout::Small => source.check(&row.name, &meta, &mut |_, _| Ok(())),
+                Layout::Large => keep.large(&source, family.name, &row, &meta)?,
+            };
+            explained |= meta.layout == Layout::Small && whole.is_err();
+            self.blob(family, &row.name, &meta, whole);
+        }
+        if !explained {
+            self.unreadable(family.name, "data", gaps);
+        }
+        Ok(())
+    }
+
+    fn open_meta(
+        &mut self,
+        family: &mut Family<'_>,
+        row: &Row,
+    ) -> Result<Option<BlobMeta>, OfflineError> {
+        let key = name_key(prefix::META, &row.name);
+        let reason = match record::open::<BlobMeta>(self.keyring, family.name, &key, &row.sealed) {
+            Ok(meta) => {
+                let fits = self.keyring.sealed_name(&meta.digest) == row.name
+                    && self.count.shard_of(&meta.digest) == family.shard;
+                if fits {
+                    return Ok(Some(meta));
+                }
+                "its metadata stands in another blob's place".to_owned()
+            }
+            Err(error) if is_newer(&error) => return Err(OfflineError::Record(error)),
+            Err(error) => {
+                // Under a key that is not here it may be whole: it is never removed.
+                let lost = !matches!(error, RecordError::Keyring(KeyringError::UnknownKey { .. }));
+                family.complete &= lost;
+                error.to_string()
+            }
+        };
+        if family.complete {
+            let dead = row.sealed.len() as u64;
+            family.actions.push(Action::Remove(key.to_vec(), dead));
+        }
+        self.report.damaged.add(DamagedBlob {
+            cid: None,
+            shard: family.shard,
+            size: None,
+            file_name: None,
+            reason,
+        });
+        Ok(None)
+    }
+
+    /// Counts a blob, whole or not.
+    fn blob(
+        &mut self,
+        family: &mut Family<'_>,
+        name: &SealedName,
+        meta: &BlobMeta,
+        whole: Result<(), Fault>,
+    ) {
+        let counters = &mut family.counters;
+        counters.blobs += 1;
+        counters.bytes += meta.size;
+        counters.sealed_bytes += meta.sealed_size;
+        counters.quarantined += u64::from(meta.quarantined);
+        counters.fingerprint.add(&meta.digest);
+        if meta.layout == Layout::Large {
+            let chunks = seal::chunk_count(meta.size).unwrap_or(u32::MAX);
+            family.large.insert(meta.blob_id, chunks);
+        }
+        if meta.quarantined == whole.is_ok() {
+            family.actions.push(Action::Flag(*name, whole.is_err()));
+        }
+        match whole {
+            Ok(()) => {
+                self.report.blobs += 1;
+                self.report.bytes += meta.size;
+            }
+            Err(fault) => {
+                if matches!(fault, Fault::Unreadable(_)) {
+                    match meta.layout {
+                        // Whatever moves this value would fail, and stop all writing.
+                        Layout::Small => {
+                            let key = name_key(prefix::DATA, name).to_vec();
+                            family.actions.push(Action::Remove(key, 0));
+                        }
+                        Layout::Large => family.large_unreadable = true,
+                    }
+                }
+                self.report.damaged.add(DamagedBlob {
+                    cid: Some(BlobCid::from_digest(meta.digest)),
+                    shard: family.shard,
+                    size: Some(meta.size),
+                    file_name: meta.file_name.clone(),
+                    reason: fault.to_string(),
+                });
+            }
+        }
+        (self.progress)(&Progress {
+            family: family.name,
+            families_done: self.report.families,
+            families: self.families,
+            blobs: self.report.blobs,
+            bytes: self.report.bytes,
+        });
+    }
+
+    fn orphan(&mut self, family: &mut Family<'_>, key: &[u8], sealed: &[u8]) {
+        let bytes = sealed.len() as u64;
+        self.report.orphans.small += 1;
+        self.report.orphans.small_bytes += bytes;
+        family.actions.push(Action::Remove(key.to_vec(), bytes));
+    }
+
+    /// Finds chunks that belong to no blob, upload or deletion.
+    fn chunks(&mut self, family: &mut Family<'_>) -> Result<(), OfflineError> {
+        let span = self.span(family, vec![prefix::CHUNK], vec![prefix::CHUNK + 1]);
+        let elsewhere = self.elsewhere;
+        let orphans = &mut self.report.orphans;
+        let gaps = span.walk(|key, sealed| {
+            let run = key.split_last_chunk::<4>().and_then(|(head, number)| {
+                let id = parse_id_key(prefix::CHUNK, head)?;
+                Some((id, u32::from_be_bytes(*number)))
+            });
+            let beyond = |id, number| Go::To(chunk_key(id, number).to_vec());
+            if let Some((id, number)) = run {
+                match family.large.get(&id) {
+                    Some(count) if number < *count => return Ok(beyond(id, *count)),
+                    None if elsewhere.runs.contains(&id) => {
+                        return Ok(beyond(id, u32::MAX));
+                    }
+                    _ => {}
+                }
+                let action = Action::RemoveRun(id);
+                // Rows of a run are neighbours. Those behind a whole blob's end stay: the file
+                // they are in is the blob's.
+                if !family.large.contains_key(&id) && family.actions.last() != Some(&action) {
+                    family.actions.push(action);
+                }
+            }
+            orphans.chunks += 1;
+            orphans.chunk_bytes += sealed.len() as u64;
+            Ok::<_, OfflineError>(Go::On)
+        })?;
+        // What cannot be read of a blob that is known was said there.
+        if !family.large_unreadable {
+            self.unreadable(family.name, "chunks", gaps);
+        }
+        Ok(())
+    }
+
+    fn stored_counters(&mut self, family: &mut Family<'_>) -> Option<Counters> {
+        let read = self.db.get_cf(family.handle, COUNTERS_KEY);
+        let cause = match read {
+            Ok(None) => return None,
+            Ok(Some(sealed)) => {
+                match record::open(self.keyring, family.name, COUNTERS_KEY, &sealed) {
+                    Ok(counters) => return Some(counters),
+                    Err(error) => error.to_string(),
+                }
+            }
+            Err(error) => {
+                let cause = error.into_string();
+                self.unreadable(family.name, "counters", vec![cause]);
+                return None;
+            }
+        };
+        self.bad_record(family.name, "counters", cause);
+        None
+    }
+
+    fn outbox(
+        &mut self,
+        family: &mut Family<'_>,
+        stored: Option<&Counters>,
+        keep: &mut dyn Keep,
+    ) -> Result<(), OfflineError> {
+        let span = self.span(family, vec![prefix::OUTBOX], vec![prefix::OUTBOX + 1]);
+        let mut first = None;
+        let mut behind_last = 0;
+        let mut bad = Vec::new();
+        let gaps = span.walk(|key, sealed| {
+            let opened = record::open::<OutboxItem>(self.keyring, family.name, key, sealed);
+            match (parse_outbox_key(key), opened) {
+                (Some(sequence), Ok(item)) => {
+                    first = first.or(Some(sequence));
+                    behind_last = sequence.saturating_add(1);
+                    keep.outbox(family.name, key, &item, sealed)?;
+                }
+                (_, opened) => {
+                    let cause = opened.err().map_or_else(
+                        || "its key is none of an outbox".to_owned(),
+                        |error| error.to_string(),
+                    );
+                    bad.push(cause);
+                    family.actions.push(Action::Remove(key.to_vec(), 0));
+                }
+            }
+            Ok::<_, OfflineError>(Go::On)
+        })?;
+        self.unreadable(family.name, "outbox", gaps);
+        for cause in bad {
+            self.bad_record(family.name, "outbox", cause);
+        }
+        let counters = &mut family.counters;
+        counters.next_sequence = stored
+            .map_or(0, |stored| stored.next_sequence)
+            .max(behind_last);
+        counters.outbox_cursor = stored.map_or_else(
+            || first.unwrap_or(counters.next_sequence),
+            |stored| stored.outbox_cursor.min(counters.next_sequence),
+        );
+        Ok(())
+    }
+
+    /// Compares the count with the stored counters.
+    fn count(&mut self, mut family: Family<'_>, stored: Option<Counters>) -> Surveyed {
+        self.add_tombstones(&mut family);
+        let counters = &mut family.counters;
+        counters.dead_bytes = stored.as_ref().map_or_else(
+            || {
+                let dropping = self.elsewhere.dropping.get(family.name);
+                dropping.copied().unwrap_or_default()
+            },
+            |stored| stored.dead_bytes,
+        );
+        let counted = counters.clone();
+        // A family that was never written to has no counters.
+        let wrong = stored.clone().unwrap_or_default() != counted;
+        if wrong {
+            self.report.wrong_counters.add(WrongCounters {
+                shard: family.shard,
+                stored: stored.as_ref().map(count_of),
+                counted: count_of(&counted),
+            });
+        }
+        Surveyed {
+            counters: counted,
+            stored,
+            wrong,
+            actions: family.actions,
+            complete: family.complete,
+        }
+    }
+
+    /// Deleted contents that are not stored again count in the fingerprint.
+    fn add_tombstones(&self, family: &mut Family<'_>) {
+        let Some(tombstones) = self.elsewhere.tombstones.get(&family.shard) else {
+            return;
+        };
+        for (name, digest) in tombstones {
+            let key = name_key(prefix::META, name);
+            let stored = self.db.get_pinned_cf(family.handle, key);
+            if matches!(stored, Ok(None)) {
+                family.counters.fingerprint.add(digest);
+            }
+        }
+    }
+
+    fn span<'s>(&self, family: &Family<'s>, from: Vec<u8>, to: Vec<u8>) -> Span<'s>
+    where
+        'a: 's,
+    {
+        Span {
+            db: self.db,
+            family: family.handle,
+            from,
+            to,
+        }
+    }
+
+    fn unreadable(&mut self, family: &str, what: &'static str, causes: Vec<String>) {
+        for cause in causes {
+            self.report.unreadable.add(Unreadable {
+                family: family.to_owned(),
+                what,
+                cause,
+            });
+        }
+    }
+
+    fn bad_record(&mut self, family: &str, what: &'static str, cause: String) {
+        self.report.bad_records.add(Unreadable {
+            family: family.to_owned(),
+            what,
+            cause,
+        });
+    }
+}
+
+/// Whether a newer version wrote the record.
+pub(super) fn is_newer(error: &RecordError) -> bool {
+    matches!(
+        error,
+        RecordError::Newer { .. } | RecordError::Keyring(KeyringError::Newer { .. })
+    )
+}
+
+fn count_of(counters: &Counters) -> Count {
+    Count {
+        blobs: counters.blobs,
+        bytes: counters.bytes,
+        sealed_bytes: counters.sealed_bytes,
+        quarantined: counters.quarantined,
+        fingerprint: counters.fingerprint,
+    }
+}
+
+/// The first key behind `key`.
+fn behind(key: &[u8]) -> Vec<u8> {
+    [key, &[0]].concat()
+}
