@@ -4,7 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bytecave_config::Problems;
-use bytecave_core::{BlobCid, IdentityError};
+use bytecave_core::{BlobCid, IdentityError, ShardError};
+use bytecave_store::engine::OpenError;
+use bytecave_store::offline::OfflineError;
 use serde_json::json;
 use thiserror::Error;
 
@@ -132,6 +134,20 @@ pub(crate) enum CliError {
     /// Settings that have no such key.
     #[error("no setting begins with \"{0}\": `bytecave config show` lists all")]
     NoSuchKey(String),
+    /// The database cannot be worked on.
+    #[error(transparent)]
+    Offline(#[from] OfflineError),
+    /// Shards that do not exist.
+    #[error(transparent)]
+    Shards(#[from] ShardError),
+    /// What cannot be undone is not done by accident.
+    #[error(
+        "this deletes every blob of the shards {ranges} from this node for good: confirm it with --yes"
+    )]
+    NotConfirmed {
+        /// The shards.
+        ranges: String,
+    },
     /// A file operation failed.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -205,7 +221,10 @@ impl CliError {
             | Self::Token { .. }
             | Self::BinaryToTerminal
             | Self::KeysToStdout
-            | Self::NoSuchKey(_) => Exit::Usage,
+            | Self::NoSuchKey(_)
+            | Self::Shards(_)
+            | Self::NotConfirmed { .. } => Exit::Usage,
+            Self::Offline(error) => exit_of_offline(error),
             Self::Unreachable { .. } | Self::Broken { .. } => Exit::Unreachable,
             Self::Answer { problem, .. } => {
                 Exit::of_answer(problem.status, problem.code.as_deref())
@@ -253,6 +272,18 @@ impl CliError {
             fields.insert("error".to_owned(), problem.detail().into());
         }
         value
+    }
+}
+
+/// How a database that cannot be worked on ends the command.
+fn exit_of_offline(error: &OfflineError) -> Exit {
+    match error {
+        OfflineError::Open(OpenError::InUse { .. }) | OfflineError::Owned { .. } => Exit::Conflict,
+        OfflineError::Open(OpenError::LogDamaged { .. } | OpenError::Damaged { .. }) => {
+            Exit::Integrity
+        }
+        OfflineError::NoRoom { .. } => Exit::Full,
+        _ => Exit::Failed,
     }
 }
 

@@ -259,6 +259,30 @@ fn status_has_one_code_for_each_state() {
 }
 
 #[test]
+fn work_on_the_database_needs_one_and_a_confirmation() {
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("data");
+    let data = data.to_str().unwrap();
+    let unconfirmed = command(&["--data-dir", data, "shards", "drop", "8-15"]).unwrap_err();
+    assert_eq!(unconfirmed.exit().code(), 2);
+    assert!(unconfirmed.to_string().contains("8-15"), "{unconfirmed}");
+    assert!(unconfirmed.to_string().contains("--yes"), "{unconfirmed}");
+    assert_eq!(
+        exit(&["--data-dir", data, "shards", "drop", "9999", "--yes"]),
+        2
+    );
+    assert_eq!(
+        exit(&["--data-dir", data, "shards", "drop", "5-3", "--yes"]),
+        2
+    );
+    for line in [&["verify"][..], &["shards", "drop", "8", "--yes"]] {
+        let error = command(&[&["--data-dir", data], line].concat()).unwrap_err();
+        assert!(error.to_string().contains("no database"), "{error}");
+    }
+    assert!(names(temp.path()).is_empty(), "nothing was made");
+}
+
+#[test]
 fn a_redirect_is_not_followed() {
     let node = FakeNode::answering(
         "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:9/\r\ncontent-length: 0\r\n\r\n",

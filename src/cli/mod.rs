@@ -2,7 +2,7 @@
 //!
 //! Three kinds of commands live here. Those that speak HTTP to a running node (`store`, `get`, `ls`, `rm`,
 //! `pin`, `stat`, `status`, `shards show`, `keys rotate`, `gc`, `log-level`); those that open the data
-//! directory themselves and are refused while a node runs (`init`); and those that
+//! directory themselves and are refused while a node runs (`init`, `verify`, `shards drop`); and those that
 //! need neither (`cid`, `config`, `completions`). `doctor` and `keys show` look at whatever is there.
 //!
 //! Results go to standard output, everything else to standard error. A command ends in one of the
@@ -20,11 +20,13 @@ mod exit;
 mod get;
 mod init;
 mod keys;
+mod offline;
 mod output;
 mod shards;
 mod status;
 mod store;
 mod target;
+mod verify;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -111,7 +113,7 @@ enum Command {
     /// Say how the running node is
     #[command(long_about = status::LONG_ABOUT)]
     Status,
-    /// Show the node's shards
+    /// Show the node's shards, or give shards up
     #[command(subcommand)]
     Shards(shards::ShardsCommand),
     /// Show and check the settings
@@ -120,6 +122,8 @@ enum Command {
     /// Show, rotate and export the node's keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Check every stored byte; needs the node stopped
+    Verify(verify::VerifyArgs),
     /// Give the space of deleted blobs back now
     Gc,
     /// Change the log level of the running node
@@ -209,6 +213,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
         Command::Shards(command) => shards::run(context, &command).map(done),
         Command::Config(command) => config::run(context, &command).map(done),
         Command::Keys(command) => keys::run(context, &command).map(done),
+        Command::Verify(args) => verify::run(context, &args),
         Command::Gc => admin::collect_garbage(context).map(done),
         Command::LogLevel(args) => admin::log_level(context, &args).map(done),
         Command::Doctor => doctor::run(context),

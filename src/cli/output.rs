@@ -51,6 +51,14 @@ impl Output {
         }
     }
 
+    /// A bar for work in steps; invisible unless a person watches.
+    pub(crate) fn steps(self) -> ProgressBar {
+        if self.json || !io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        ProgressBar::new(0)
+    }
+
     /// A bar for `bytes` to be moved; invisible unless the way is long and a person watches.
     pub(crate) fn bar(self, bytes: Option<u64>, label: &str) -> ProgressBar {
         let long = bytes.is_none_or(|bytes| bytes >= BAR_FROM_BYTES);

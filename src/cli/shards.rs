@@ -1,6 +1,8 @@
-//! `shards`: which shards the running node keeps and what is in them.
+//! `shards`: which shards the running node keeps and what is in them, and how shards that it keeps no
+//! longer are dropped.
 
-use bytecave_core::ShardRange;
+use bytecave_core::{ShardRange, ShardSet};
+use bytecave_store::offline::{DropReport, drop_shards};
 use clap::Subcommand;
 use reqwest::Method;
 use serde::Deserialize;
@@ -9,6 +11,7 @@ use serde_json::Value;
 use super::client::Patience;
 use super::context::{Context, block_on};
 use super::error::CliError;
+use super::offline::{Offline, Watcher};
 use super::output::{Fields, json_line, line, short_size, size};
 
 /// Commands about shards.
@@ -19,6 +22,20 @@ pub(crate) enum ShardsCommand {
         /// Also those that hold nothing
         #[arg(long)]
         all: bool,
+    },
+    /// Delete shards that are no longer among `NODE_SHARDS`, with every blob in them
+    #[command(after_help = "\
+Example: bytecave shards drop 512-767 1000 --yes
+
+Needs the node stopped, and the shards taken out of NODE_SHARDS before. Until it is done they stay
+readable. This is the only way in which a node gives a shard up.")]
+    Drop {
+        /// Shards: 7, or 7-12 with both ends inclusive
+        #[arg(required = true, value_name = "RANGE")]
+        ranges: Vec<ShardRange>,
+        /// Really delete them
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -47,6 +64,7 @@ struct Shard {
 pub(crate) fn run(context: &Context, command: &ShardsCommand) -> Result<(), CliError> {
     match command {
         ShardsCommand::Show { all } => show(context, *all),
+        ShardsCommand::Drop { ranges, yes } => give_up(context, ranges, *yes),
     }
 }
 
@@ -67,15 +85,64 @@ fn show(context: &Context, all: bool) -> Result<(), CliError> {
     })
 }
 
+fn give_up(context: &Context, ranges: &[ShardRange], confirmed: bool) -> Result<(), CliError> {
+    let config = context.load()?.config;
+    let shards = ShardSet::from_ranges(config.store.shard_count, ranges)?;
+    if !confirmed {
+        return Err(CliError::NotConfirmed {
+            ranges: listed(&shards.ranges()),
+        });
+    }
+    let offline = Offline::lock(&config)?;
+    let watcher = Watcher::new(context);
+    let report = drop_shards(&offline.options, &shards, &mut |progress| {
+        watcher.hear(progress);
+    });
+    drop(watcher);
+    let report = report?;
+    context.out.result(&report, dropped(&report))
+}
+
+fn dropped(report: &DropReport) -> String {
+    let blobs: u64 = report.dropped.iter().filter_map(|shard| shard.blobs).sum();
+    let sealed: u64 = report
+        .dropped
+        .iter()
+        .filter_map(|shard| shard.sealed_bytes)
+        .sum();
+    let unknown = report
+        .dropped
+        .iter()
+        .filter(|shard| shard.blobs.is_none())
+        .count();
+    let mut text = format!(
+        "{} shards dropped with {blobs} blobs; {} of disk come back",
+        report.dropped.len(),
+        size(sealed)
+    );
+    if unknown > 0 {
+        text.push_str("; what was in ");
+        text.push_str(&unknown.to_string());
+        text.push_str(" of them could not be read");
+    }
+    if !report.absent.is_empty() {
+        text.push_str("; ");
+        text.push_str(&report.absent.len().to_string());
+        text.push_str(" had nothing here");
+    }
+    text
+}
+
 fn text(shards: &Shards, all: bool) -> String {
-    let ranges: Vec<String> = shards.owned.iter().map(range).collect();
     let blobs: u64 = shards.each.iter().map(|shard| shard.blobs).sum();
     let bytes: u64 = shards.each.iter().map(|shard| shard.bytes).sum();
     let strangers = shards.each.iter().filter(|shard| !shard.owned).count();
-    let strangers = (strangers > 0).then(|| format!("{strangers} (kept and read, never written)"));
+    let strangers = (strangers > 0).then(|| {
+        format!("{strangers} (read, never written; `bytecave shards drop` gives them up)")
+    });
     let head = Fields::default()
         .with("shards", shards.count)
-        .with("ours", ranges.join(", "))
+        .with("ours", listed(&shards.owned))
         .with_some("no longer ours", strangers)
         .with("blobs", blobs)
         .with("content", size(bytes));
@@ -106,6 +173,10 @@ fn row(shard: &Shard) -> String {
     )
 }
 
+fn listed(ranges: &[ShardRange]) -> String {
+    ranges.iter().map(range).collect::<Vec<_>>().join(", ")
+}
+
 fn range(range: &ShardRange) -> String {
     if range.start == range.end {
         range.start.to_string()
@@ -117,9 +188,30 @@ fn range(range: &ShardRange) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use bytecave_store::offline::DroppedShard;
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_drop_tells_what_went_and_what_was_not_there() {
+        let count = bytecave_core::ShardCount::new(16).unwrap();
+        let shard = |number| count.shard(number).unwrap();
+        let gone = |number, blobs| DroppedShard {
+            shard: shard(number),
+            blobs,
+            bytes: blobs,
+            sealed_bytes: blobs.map(|blobs| blobs * 100),
+        };
+        let report = DropReport {
+            dropped: vec![gone(8, Some(2)), gone(9, None)],
+            absent: vec![shard(10)],
+        };
+        assert_eq!(
+            dropped(&report),
+            "2 shards dropped with 2 blobs; 200 B of disk come back; what was in 1 of them could not be read; 1 had nothing here"
+        );
+    }
 
     #[test]
     fn empty_shards_are_left_out_and_lost_ones_are_not() {

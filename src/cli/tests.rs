@@ -82,6 +82,10 @@ fn wrong_usage_is_refused_with_code_2() {
         "bytecave keys export",
         "bytecave peers",
         "bytecave store x --name a --no-name",
+        "bytecave verify --repair --salvage",
+        "bytecave shards drop --yes",
+        "bytecave shards drop --yes 8-",
+        "bytecave shards drop --yes -- -1",
     ] {
         let error = parse(line).map(|_| line).unwrap_err();
         assert_eq!(error.exit_code(), i32::from(Exit::Usage.code()), "{line}");
