@@ -15,6 +15,7 @@
 //! running node out.
 
 mod blob;
+mod keep;
 mod repair;
 mod report;
 mod salvage;
@@ -29,12 +30,13 @@ use bytecave_core::{ShardCount, ShardId};
 use rocksdb::DB;
 use thiserror::Error;
 
+use self::keep::JustLook;
 pub use self::report::{
     Count, DamagedBlob, DropReport, DroppedShard, Findings, LISTED, Orphans, Repaired, Salvaged,
     Unfinished, Unreadable, VerifyReport, WrongCounters,
 };
 pub use self::shards::drop_shards;
-use self::survey::{Elsewhere, JustLook, Survey};
+use self::survey::{Elsewhere, Survey};
 use super::keyring::{Keyring, KeyringError};
 use super::layout::{DEFAULT_FAMILY, parse_id_key, parse_name_key, prefix, shard_family};
 use super::open::{self, OpenError, Opened};

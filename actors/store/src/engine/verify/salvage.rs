@@ -23,8 +23,9 @@ use super::super::record::{self, BlobMeta, Counters, OutboxItem};
 use super::super::rocks::{Rocks, ingest_options, sst_options, write_options};
 use super::super::state::now_ms;
 use super::blob::{Fault, Source};
+use super::keep::{Keep, Row};
 use super::report::{Salvaged, Unreadable, VerifyReport};
-use super::survey::{Elsewhere, Keep, Row, Survey};
+use super::survey::{Elsewhere, Survey};
 use super::{OfflineError, Progress, database_failed, read_default};
 
 /// Small blobs are written in batches of about this size.

@@ -119,3 +119,120 @@ fn position(key: &[u8]) -> Position {
     }
     Position::from_be_bytes(head)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::convert::Infallible;
+    use std::fs;
+    use std::path::Path;
+
+    use bytecave_core::Digest;
+    use rocksdb::{DEFAULT_COLUMN_FAMILY_NAME, Options};
+
+    use super::*;
+
+    const ROWS: u64 = 5000;
+
+    fn key(row: u64) -> Vec<u8> {
+        [b"m", &Digest::of(&row.to_be_bytes()).as_bytes()[..]].concat()
+    }
+
+    fn fill(dir: &Path, rows: std::ops::Range<u64>) {
+        let db = DB::open_default(dir).unwrap();
+        for row in rows {
+            db.put(key(row), [7; 300]).unwrap();
+        }
+        db.flush().unwrap();
+    }
+
+    fn damage_middle_of_largest_table(dir: &Path) {
+        let largest = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|kind| kind == "sst"))
+            .max_by_key(|path| fs::metadata(path).unwrap().len())
+            .unwrap();
+        let mut bytes = fs::read(&largest).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(largest, bytes).unwrap();
+    }
+
+    /// Keys that a walk comes upon, and what it says of the rest.
+    fn walk(dir: &Path) -> (Vec<Vec<u8>>, Vec<String>) {
+        let mut options = Options::default();
+        options.set_paranoid_checks(false);
+        let db =
+            DB::open_cf_for_read_only(&options, dir, [DEFAULT_COLUMN_FAMILY_NAME], false).unwrap();
+        let family = db.cf_handle(DEFAULT_COLUMN_FAMILY_NAME).unwrap();
+        let span = Span {
+            db: &db,
+            family: &family,
+            from: vec![b'm'],
+            to: vec![b'n'],
+        };
+        let mut keys = Vec::new();
+        let gaps = span
+            .walk(|key, _| {
+                keys.push(key.to_vec());
+                Ok::<_, Infallible>(Go::On)
+            })
+            .unwrap();
+        (keys, gaps)
+    }
+
+    #[test]
+    fn a_damaged_block_costs_its_own_rows_and_no_others() {
+        let dir = tempfile::tempdir().unwrap();
+        fill(dir.path(), 0..ROWS);
+        assert_eq!(walk(dir.path()).0.len() as u64, ROWS);
+        damage_middle_of_largest_table(dir.path());
+        let (keys, gaps) = walk(dir.path());
+        assert!(keys.is_sorted());
+        let lost = ROWS - keys.len() as u64;
+        assert!((1..50).contains(&lost), "{lost} rows lost");
+        let [gap] = &gaps[..] else {
+            panic!("one gap is expected: {gaps:?}");
+        };
+        assert!(gap.contains(".sst"), "the file is not named: {gap}");
+    }
+
+    #[test]
+    fn damage_in_one_of_overlapping_files_leaves_the_rows_of_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        fill(dir.path(), 0..ROWS);
+        fill(dir.path(), ROWS..ROWS + 100);
+        damage_middle_of_largest_table(dir.path());
+        let (keys, _) = walk(dir.path());
+        assert!(ROWS + 100 - (keys.len() as u64) < 100);
+    }
+
+    #[test]
+    fn a_walk_goes_where_it_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        fill(dir.path(), 0..200);
+        let db = DB::open_cf_for_read_only(
+            &Options::default(),
+            dir.path(),
+            [DEFAULT_COLUMN_FAMILY_NAME],
+            false,
+        )
+        .unwrap();
+        let family = db.cf_handle(DEFAULT_COLUMN_FAMILY_NAME).unwrap();
+        let span = Span {
+            db: &db,
+            family: &family,
+            from: vec![b'm'],
+            to: vec![b'n'],
+        };
+        let mut seen = 0;
+        let gaps = span
+            .walk(|_, _| {
+                seen += 1;
+                Ok::<_, Infallible>(Go::To(vec![b'm', 0xff, 0xff, 0xff, 0xff]))
+            })
+            .unwrap();
+        assert_eq!((seen, gaps.len()), (1, 0));
+    }
+}

@@ -1,0 +1,381 @@
+//! Small puts, deletes, pins, quarantine and the outbox, as the commit thread does them.
+
+use std::sync::atomic::Ordering;
+
+use bytecave_core::{Digest, ShardId};
+use bytecave_messages::store::StoreError;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{Group, Reply, cid, subtract};
+use crate::engine::keyring::SealedName;
+use crate::engine::layout::{id_key, name_key, outbox_key, prefix};
+use crate::engine::record::{
+    self, BlobMeta, ChunkRun, Counters, DropRecord, Layout, OutboxItem, OutboxKind, Tombstone,
+};
+use crate::engine::seal::{BlobId, page_count, segment_count};
+use crate::engine::space::Reservation;
+use crate::engine::state::{Found, Place, failed, lock, now_ms, record_failed};
+
+/// From this many outbox entries on, one range deletion removes them.
+const RANGE_FROM: u64 = 64;
+
+/// A small blob, hashed and sealed.
+#[derive(Debug)]
+pub(crate) struct SmallPut {
+    pub(crate) name: SealedName,
+    pub(crate) shard: ShardId,
+    pub(crate) meta: BlobMeta,
+    /// The metadata, sealed.
+    pub(crate) sealed_meta: Vec<u8>,
+    /// The segments in a row, sealed.
+    pub(crate) sealed: Vec<u8>,
+    pub(crate) space: Reservation,
+    /// Its share of the memory for sealed blobs.
+    pub(crate) slots: Option<OwnedSemaphorePermit>,
+    pub(crate) reply: Reply<Kept>,
+}
+
+/// What became of a put: the metadata that now stands, and whether the blob was not here before.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) meta: BlobMeta,
+    pub(crate) new: bool,
+}
+
+/// Delete a blob.
+#[derive(Debug)]
+pub(crate) struct Delete {
+    pub(crate) name: SealedName,
+    pub(crate) digest: Digest,
+    pub(crate) shard: ShardId,
+    pub(crate) reply: Reply<()>,
+}
+
+/// Protect a blob, or stop.
+#[derive(Debug)]
+pub(crate) struct Pin {
+    pub(crate) name: SealedName,
+    pub(crate) digest: Digest,
+    pub(crate) shard: ShardId,
+    pub(crate) pinned: bool,
+    pub(crate) reply: Reply<()>,
+}
+
+/// Flag a blob whose bytes are damaged.
+#[derive(Debug)]
+pub(crate) struct Quarantine {
+    pub(crate) name: SealedName,
+    pub(crate) digest: Digest,
+    pub(crate) shard: ShardId,
+    /// The bytes that were read: they may have been replaced since.
+    pub(crate) blob_id: BlobId,
+    pub(crate) reply: Reply<()>,
+}
+
+/// Remove outbox entries: in each of these shards all up to and including the sequence.
+#[derive(Debug)]
+pub(crate) struct Advance {
+    pub(crate) through: Vec<(ShardId, u64)>,
+    pub(crate) reply: Reply<()>,
+}
+
+impl Group<'_> {
+    pub(super) fn put(&mut self, put: SmallPut) {
+        let SmallPut {
+            name,
+            shard,
+            meta,
+            sealed_meta,
+            sealed,
+            space,
+            slots,
+            reply,
+        } = put;
+        let kept = self.try_put(shard, &name, meta, &sealed_meta, &sealed);
+        // Held until the bytes are in the counters.
+        self.when_written(move |_, _| drop((space, slots)));
+        self.answer(reply, kept);
+    }
+
+    fn try_put(
+        &mut self,
+        shard: ShardId,
+        name: &SealedName,
+        meta: BlobMeta,
+        sealed_meta: &[u8],
+        sealed: &[u8],
+    ) -> Result<Kept, StoreError> {
+        let inner = self.inner;
+        let place = inner.owned_place(shard, cid(&meta.digest))?;
+        let found = self.find(&place, name)?;
+        match found {
+            Found::Here(old) if !old.quarantined => Ok(Kept {
+                meta: (*old).clone(),
+                new: false,
+            }),
+            Found::Absent => {
+                self.count_in(&place, name, &meta)?;
+                self.batch
+                    .put_cf(&place.handle, name_key(prefix::DATA, name), sealed);
+                self.put_sealed_meta(&place, name, sealed_meta, meta.clone());
+                Ok(Kept { meta, new: true })
+            }
+            damaged => {
+                let healed = self.heal(&place, name, meta, &damaged)?;
+                self.batch
+                    .put_cf(&place.handle, name_key(prefix::DATA, name), sealed);
+                Ok(healed)
+            }
+        }
+    }
+
+    /// Counts a new blob in, writes its outbox entry and lifts its tombstone.
+    pub(super) fn count_in(
+        &mut self,
+        place: &Place<'_>,
+        name: &SealedName,
+        meta: &BlobMeta,
+    ) -> Result<(), StoreError> {
+        let deleted_before = self.has_tombstone(name)?;
+        let sequence = self.counters(place).next_sequence;
+        let entry = OutboxItem {
+            kind: OutboxKind::Stored,
+            digest: meta.digest,
+        };
+        let key = outbox_key(sequence);
+        let sealed =
+            record::seal(&self.keyring, &place.family.name, &key, &entry).map_err(record_failed)?;
+        self.batch.put_cf(&place.handle, key, sealed);
+        if deleted_before {
+            self.batch.delete(name_key(prefix::TOMBSTONE, name));
+            self.tombstones.insert(*name, false);
+        }
+        let counters = self.counters(place);
+        counters.next_sequence = sequence + 1;
+        counters.blobs += 1;
+        counters.bytes += meta.size;
+        counters.sealed_bytes += meta.sealed_size;
+        if !deleted_before {
+            // A deleted blob still counts in the fingerprint: see `delete`.
+            counters.fingerprint.add(&meta.digest);
+        }
+        Ok(())
+    }
+
+    /// Puts whole bytes in the place of damaged ones; what the first store said of the blob stays.
+    pub(super) fn heal(
+        &mut self,
+        place: &Place<'_>,
+        name: &SealedName,
+        fresh: BlobMeta,
+        damaged: &Found,
+    ) -> Result<Kept, StoreError> {
+        let healed = match damaged {
+            Found::Here(old) => BlobMeta {
+                content_type: old.content_type.clone(),
+                file_name: old.file_name.clone(),
+                created_ms: old.created_ms,
+                pinned: old.pinned,
+                ..fresh
+            },
+            Found::Absent | Found::Unreadable => fresh,
+        };
+        self.put_meta(place, name, healed.clone())?;
+        if let Found::Here(old) = damaged {
+            self.retire(place, old)?;
+            let counters = self.counters(place);
+            subtract(&mut counters.quarantined, 1);
+            counters.sealed_bytes += healed.sealed_size;
+        }
+        tracing::info!(blob = ?healed.digest, "a damaged blob was stored again and is whole");
+        Ok(Kept {
+            meta: healed,
+            new: false,
+        })
+    }
+
+    /// Counts a blob's bytes as dead, and sees to it that those of a large one go.
+    fn retire(&mut self, place: &Place<'_>, meta: &BlobMeta) -> Result<(), StoreError> {
+        if meta.layout == Layout::Large {
+            let run = chunk_run(place, meta)?;
+            self.write_drop(&run)?;
+            self.note_drop(run);
+        }
+        let counters = self.counters(place);
+        subtract(&mut counters.sealed_bytes, meta.sealed_size);
+        counters.dead_bytes += meta.sealed_size;
+        Ok(())
+    }
+
+    /// Writes the record that keeps the chunks' end in mind.
+    pub(super) fn write_drop(&mut self, run: &ChunkRun) -> Result<(), StoreError> {
+        let key = id_key(prefix::DROP, run.blob_id);
+        let record = DropRecord(run.clone());
+        let family = crate::engine::layout::DEFAULT_FAMILY;
+        let sealed = record::seal(&self.keyring, family, &key, &record).map_err(record_failed)?;
+        self.batch.put(key, sealed);
+        self.must_sync = true;
+        Ok(())
+    }
+
+    /// Hands the chunks to the thread that frees them, once their end is certain.
+    pub(super) fn note_drop(&mut self, run: ChunkRun) {
+        self.when_written(move |inner, written| {
+            if written.is_ok() {
+                lock(&inner.drops).insert(run.blob_id, run);
+                inner.upkeep.wake();
+            }
+        });
+    }
+
+    pub(super) fn delete(&mut self, delete: Delete) {
+        let done = self.try_delete(&delete);
+        self.answer(delete.reply, done);
+    }
+
+    fn try_delete(&mut self, delete: &Delete) -> Result<(), StoreError> {
+        let Delete {
+            name,
+            digest,
+            shard,
+            ..
+        } = delete;
+        let inner = self.inner;
+        let place = inner.owned_place(*shard, cid(digest))?;
+        let meta = match self.find(&place, name)? {
+            Found::Here(meta) => meta,
+            Found::Absent => return Err(StoreError::NotFound { cid: cid(digest) }),
+            // Its sizes are unknown, so the counters cannot follow: storing it again comes first.
+            Found::Unreadable => return Err(StoreError::Damaged { cid: cid(digest) }),
+        };
+        if meta.pinned {
+            return Err(StoreError::Pinned { cid: cid(digest) });
+        }
+        let tombstone = Tombstone {
+            digest: *digest,
+            size: meta.size,
+            deleted_ms: now_ms(),
+        };
+        let key = name_key(prefix::TOMBSTONE, name);
+        let family = crate::engine::layout::DEFAULT_FAMILY;
+        let sealed =
+            record::seal(&self.keyring, family, &key, &tombstone).map_err(record_failed)?;
+        self.retire(&place, &meta)?;
+        self.batch.put(key, sealed);
+        self.tombstones.insert(*name, true);
+        self.when_written(|inner, _| inner.tombstones.store(true, Ordering::Relaxed));
+        self.delete_meta(&place, name);
+        if meta.layout == Layout::Small {
+            self.batch
+                .delete_cf(&place.handle, name_key(prefix::DATA, name));
+        }
+        let counters = self.counters(&place);
+        subtract(&mut counters.blobs, 1);
+        subtract(&mut counters.bytes, meta.size);
+        subtract(&mut counters.quarantined, u64::from(meta.quarantined));
+        // The fingerprint stays: as long as the tombstone stands, the content counts as present in
+        // it, so that holders who compare fingerprints do not bring the blob back.
+        Ok(())
+    }
+
+    pub(super) fn pin(&mut self, pin: Pin) {
+        let done = self.change_meta(pin.shard, &pin.name, &pin.digest, |meta| {
+            let changes = meta.pinned != pin.pinned;
+            meta.pinned = pin.pinned;
+            changes
+        });
+        self.answer(pin.reply, done.map(|_| ()));
+    }
+
+    pub(super) fn quarantine(&mut self, quarantine: Quarantine) {
+        let Quarantine {
+            name,
+            digest,
+            shard,
+            blob_id,
+            reply,
+        } = quarantine;
+        let flagged = self.change_meta(shard, &name, &digest, |meta| {
+            let changes = meta.blob_id == blob_id && !meta.quarantined;
+            meta.quarantined |= changes;
+            changes
+        });
+        let done = match flagged {
+            Ok(true) => self.inner.owned_place(shard, cid(&digest)).map(|place| {
+                self.counters(&place).quarantined += 1;
+            }),
+            Ok(false) | Err(StoreError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
+        };
+        self.answer(reply, done);
+    }
+
+    /// Rewrites a blob's metadata if `change` says that it changed something.
+    fn change_meta(
+        &mut self,
+        shard: ShardId,
+        name: &SealedName,
+        digest: &Digest,
+        change: impl FnOnce(&mut BlobMeta) -> bool,
+    ) -> Result<bool, StoreError> {
+        let inner = self.inner;
+        let place = inner.owned_place(shard, cid(digest))?;
+        let mut meta = match self.find(&place, name)? {
+            Found::Here(meta) => (*meta).clone(),
+            Found::Absent => return Err(StoreError::NotFound { cid: cid(digest) }),
+            Found::Unreadable => return Err(StoreError::Damaged { cid: cid(digest) }),
+        };
+        let changed = change(&mut meta);
+        if changed {
+            self.put_meta(&place, name, meta)?;
+        }
+        Ok(changed)
+    }
+
+    pub(super) fn advance(&mut self, advance: Advance) {
+        let Advance { through, reply } = advance;
+        for (shard, through) in through {
+            self.advance_shard(shard, through);
+        }
+        self.answer(reply, Ok(()));
+    }
+
+    fn advance_shard(&mut self, shard: ShardId, through: u64) {
+        let inner = self.inner;
+        // A shard that is not ours has an outbox that nobody reads or writes.
+        let Some(place) = inner.place(shard).filter(|place| place.family.owned) else {
+            return;
+        };
+        let Counters {
+            next_sequence,
+            outbox_cursor,
+            ..
+        } = *self.counters(&place);
+        let end = next_sequence.min(through.saturating_add(1));
+        if outbox_cursor >= end {
+            return;
+        }
+        self.counters(&place).outbox_cursor = end;
+        if end - outbox_cursor >= RANGE_FROM {
+            self.batch
+                .delete_range_cf(&place.handle, outbox_key(outbox_cursor), outbox_key(end));
+        } else {
+            for sequence in outbox_cursor..end {
+                self.batch.delete_cf(&place.handle, outbox_key(sequence));
+            }
+        }
+    }
+}
+
+/// Where the chunks and pages of a large blob lie.
+pub(crate) fn chunk_run(place: &Place<'_>, meta: &BlobMeta) -> Result<ChunkRun, StoreError> {
+    let too_large = |error| failed("counting chunks", error);
+    Ok(ChunkRun {
+        family: place.family.name.clone(),
+        blob_id: meta.blob_id,
+        chunks: segment_count(meta.size)
+            .map_err(too_large)?
+            .saturating_add(page_count(meta.size).map_err(too_large)?),
+        sealed_size: meta.sealed_size,
+    })
+}

@@ -1,0 +1,40 @@
+//! Named places where a test can make the process die or fail.
+//!
+//! They exist only with the cargo feature `failpoints`, which only test builds enable. The variable
+//! `FAILPOINTS` sets them, in the syntax of the `fail` crate, once the program has called its
+//! `FailScenario::setup()`: `FAILPOINTS="put::after-write=panic"`. For a crash without unwinding,
+//! the action `return` means "abort the process" at every point, as `kill -9` would.
+//!
+//! | point | between |
+//! |---|---|
+//! | `put::before-commit` | a small blob is hashed and sealed, its batch not begun |
+//! | `commit::before-write` | a group's batch is complete, not written |
+//! | `commit::after-write` | the group is written and as durable as configured, nobody was told |
+//! | `large::before-finish` | all chunks of a large blob are in its file, the file is not closed |
+//! | `large::before-intent` | the file is closed and synced, the intent not written |
+//! | `ingest::before` | the intent is durable, the file not ingested |
+//! | `ingest::after` | the file is in the database, the metadata not written |
+//! | `large::before-answer` | the metadata is durable, nobody was told |
+//! | `delete::before-commit` | a delete was asked for, its batch not begun |
+//! | `drop::before-unlink` | the metadata is gone and the drop record durable, the file still there |
+//! | `drop::after-unlink` | the file is gone, the drop record still there |
+//! | `gc::before-off` | a family was compacted, its GC not yet switched off |
+//! | `rotate::between-pages` | part of a family is sealed under the new key |
+
+/// Marks a place named in the table above; nothing without the feature `failpoints`.
+#[cfg(feature = "failpoints")]
+macro_rules! failpoint {
+    ($name:literal) => {
+        fail::eval::<(), _>($name, |_| std::process::abort())
+    };
+}
+
+/// Marks a place named in the table above; nothing without the feature `failpoints`.
+#[cfg(not(feature = "failpoints"))]
+macro_rules! failpoint {
+    ($name:literal) => {
+        ()
+    };
+}
+
+pub(crate) use failpoint;

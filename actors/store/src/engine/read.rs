@@ -1,0 +1,469 @@
+//! Reading: a small blob with one get, a large one as a stream of its chunks.
+//!
+//! Nothing is handed out that did not open under its key. What does not open is looked at once more
+//! (it may have been replaced or deleted meanwhile), and else quarantined.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytecave_core::{BlobCid, ShardId};
+use bytecave_messages::body::{BlobBody, BodyError, BodySender, stream};
+use bytecave_messages::store::{BlobInfo, BlobRead, ByteRange, StoreError};
+use bytes::Bytes;
+use rocksdb::ErrorKind;
+
+use super::Engine;
+use super::commit::Op;
+use super::commit::blobs::Quarantine;
+use super::keyring::SealedName;
+use super::layout::{chunk_key, name_key, prefix};
+use super::record::{BlobMeta, Layout};
+use super::rocks::chunk_read_options;
+use super::seal::{BlobCipher, SEALED_SEGMENT_BYTES, SEGMENT_BYTES, sealed_len, segment_count};
+use super::state::{Found, Inner, Place, failed, info, seal_failed, stopped};
+
+/// Chunks that one job reads: enough that the hop between threads does not count, few enough that a
+/// reader holds little memory.
+const CHUNKS_PER_JOB: usize = 4;
+/// How often a blob that is replaced while it is read is looked at again.
+const ATTEMPTS: usize = 3;
+
+/// The bytes of a blob, or the way to them.
+#[derive(Debug)]
+pub enum Opened {
+    /// All that was asked for.
+    Whole {
+        /// What is known of the blob.
+        info: BlobInfo,
+        /// First byte.
+        offset: u64,
+        /// The bytes.
+        bytes: Bytes,
+    },
+    /// A large blob.
+    Chunks(LargeReader),
+}
+
+/// Reads a large blob, or a part of it, from front to back.
+#[derive(Debug)]
+pub struct LargeReader {
+    inner: Arc<Inner>,
+    meta: Arc<BlobMeta>,
+    shard: ShardId,
+    cipher: BlobCipher,
+    segments: u32,
+    range: Range<u64>,
+    /// The next byte to hand out.
+    next: u64,
+}
+
+/// Why a chunk could not be read.
+enum ChunkError {
+    Gone,
+    Damaged(String),
+    Failed(String),
+}
+
+/// A blob that was found.
+struct Located<'a> {
+    place: Place<'a>,
+    name: SealedName,
+    meta: Arc<BlobMeta>,
+}
+
+impl Engine {
+    /// Reads a blob or a part of it. `held` is dropped when the last byte was handed over.
+    pub async fn get<H: Send + 'static>(
+        &self,
+        cid: BlobCid,
+        range: Option<ByteRange>,
+        held: H,
+    ) -> Result<BlobRead, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        let opened = self
+            .inner
+            .readers
+            .run(move || open_and_start(&inner, cid, range))
+            .await
+            .map_err(stopped)??;
+        Ok(match opened {
+            Started::Whole(read) => read,
+            Started::Stream { reader, first } => {
+                let info = info(&reader.meta, reader.shard);
+                let Range { start, end } = reader.range;
+                let (sender, body) = stream(Some(end - start));
+                tokio::spawn(feed(reader, first, sender, held));
+                BlobRead {
+                    info,
+                    offset: start,
+                    len: end - start,
+                    body: BlobBody::Stream(body),
+                }
+            }
+        })
+    }
+
+    /// The same on the caller's thread.
+    pub fn open_blocking(
+        &self,
+        cid: BlobCid,
+        range: Option<ByteRange>,
+    ) -> Result<Opened, StoreError> {
+        open(&self.inner, cid, range)
+    }
+
+    /// What is known of a blob.
+    pub async fn info(&self, cid: BlobCid) -> Result<BlobInfo, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        self.inner
+            .readers
+            .run(move || {
+                let located = locate(&inner, cid)?;
+                Ok(info(&located.meta, located.place.family.shard))
+            })
+            .await
+            .map_err(stopped)?
+    }
+}
+
+enum Started {
+    Whole(BlobRead),
+    Stream {
+        reader: LargeReader,
+        first: Vec<Bytes>,
+    },
+}
+
+/// Opens the blob and reads its first chunks, so that damage there is an error and no broken stream.
+fn open_and_start(
+    inner: &Arc<Inner>,
+    cid: BlobCid,
+    range: Option<ByteRange>,
+) -> Result<Started, StoreError> {
+    Ok(match open(inner, cid, range)? {
+        Opened::Whole {
+            info,
+            offset,
+            bytes,
+        } => Started::Whole(BlobRead {
+            info,
+            offset,
+            len: bytes.len() as u64,
+            body: BlobBody::Whole(bytes),
+        }),
+        Opened::Chunks(mut reader) => {
+            let first = reader.read().map_err(|error| match error {
+                BodyError::Damaged => StoreError::Damaged { cid },
+                BodyError::Deleted => StoreError::NotFound { cid },
+                other => StoreError::Body(other),
+            })?;
+            Started::Stream { reader, first }
+        }
+    })
+}
+
+/// Sends chunks as fast as they are taken; the next ones are read meanwhile.
+async fn feed<H>(reader: LargeReader, first: Vec<Bytes>, mut sender: BodySender, held: H) {
+    let pool = Arc::clone(&reader.inner);
+    let mut ready = first;
+    let mut reader = Some(reader);
+    loop {
+        let job = match reader.take() {
+            Some(mut reader) if !reader.is_done() => {
+                let read = move || {
+                    let pieces = reader.read();
+                    (reader, pieces)
+                };
+                match pool.readers.submit(read).await {
+                    Ok(job) => Some(job),
+                    Err(_) => return sender.fail(BodyError::StoreFailed),
+                }
+            }
+            _ => None,
+        };
+        for piece in std::mem::take(&mut ready) {
+            if sender.send(piece).await.is_err() {
+                // The client went away. A job that runs ends by itself.
+                return;
+            }
+        }
+        let Some(job) = job else {
+            sender.finish();
+            drop(held);
+            return;
+        };
+        match job.result().await {
+            Ok((next, Ok(pieces))) => {
+                reader = Some(next);
+                ready = pieces;
+            }
+            Ok((_, Err(error))) => return sender.fail(error),
+            Err(_) => return sender.fail(BodyError::StoreFailed),
+        }
+    }
+}
+
+fn locate(inner: &Inner, cid: BlobCid) -> Result<Located<'_>, StoreError> {
+    let digest = cid.digest();
+    let not_found = || StoreError::NotFound { cid };
+    let place = inner.place(inner.shard_of(&digest)).ok_or_else(not_found)?;
+    let keyring = inner.keyring();
+    let name = keyring.sealed_name(&digest);
+    match inner.find(&place, &keyring, &name)? {
+        Found::Here(meta) => Ok(Located { place, name, meta }),
+        Found::Absent => Err(not_found()),
+        Found::Unreadable => Err(StoreError::Damaged { cid }),
+    }
+}
+
+fn open(inner: &Arc<Inner>, cid: BlobCid, range: Option<ByteRange>) -> Result<Opened, StoreError> {
+    let mut tried = None;
+    for _ in 0..ATTEMPTS {
+        let located = locate(inner, cid)?;
+        let Located { place, meta, .. } = &located;
+        if meta.quarantined {
+            return Err(StoreError::Damaged { cid });
+        }
+        let range = resolve(range, meta.size)?;
+        if meta.layout == Layout::Large {
+            return Ok(Opened::Chunks(LargeReader {
+                inner: Arc::clone(inner),
+                shard: place.family.shard,
+                cipher: BlobCipher::new(&meta.data_key, meta.blob_id).map_err(seal_failed)?,
+                segments: segment_count(meta.size)
+                    .map_err(|error| failed("counting segments", error))?,
+                next: range.start,
+                range,
+                meta: Arc::clone(meta),
+            }));
+        }
+        match open_small(inner, &located, &range) {
+            Ok(bytes) => {
+                return Ok(Opened::Whole {
+                    info: info(meta, place.family.shard),
+                    offset: range.start,
+                    bytes,
+                });
+            }
+            Err(ChunkError::Failed(cause)) => return Err(failed("reading a blob", cause)),
+            Err(error) => {
+                // Replaced or deleted since its metadata was read? Then look again.
+                if tried == Some(meta.blob_id) {
+                    inner.quarantine(&located, &error);
+                    return Err(StoreError::Damaged { cid });
+                }
+                tried = Some(meta.blob_id);
+            }
+        }
+    }
+    Err(failed(
+        "reading a blob",
+        "it was replaced again and again while it was read",
+    ))
+}
+
+/// The part of `size` bytes that `range` asks for.
+fn resolve(range: Option<ByteRange>, size: u64) -> Result<Range<u64>, StoreError> {
+    let outside = StoreError::RangeNotSatisfiable { size };
+    match range {
+        None => Ok(0..size),
+        Some(ByteRange::FromTo(first, last)) if first <= last && first < size => {
+            Ok(first..size.min(last.saturating_add(1)))
+        }
+        Some(ByteRange::From(first)) if first < size => Ok(first..size),
+        Some(ByteRange::Last(len)) if len > 0 && size > 0 => Ok(size.saturating_sub(len)..size),
+        Some(_) => Err(outside),
+    }
+}
+
+fn open_small(
+    inner: &Inner,
+    located: &Located<'_>,
+    range: &Range<u64>,
+) -> Result<Bytes, ChunkError> {
+    let Located { place, name, meta } = located;
+    let key = name_key(prefix::DATA, name);
+    let sealed = inner
+        .db
+        .get_pinned_cf(&place.handle, key)
+        .map_err(ChunkError::from_db)?
+        .ok_or(ChunkError::Gone)?;
+    let damaged = |error: super::seal::SealError| ChunkError::Damaged(error.to_string());
+    let cipher = BlobCipher::new(&meta.data_key, meta.blob_id).map_err(damaged)?;
+    if *range == (0..meta.size) {
+        let mut whole = sealed.to_vec();
+        cipher.open_whole(meta.size, &mut whole).map_err(damaged)?;
+        return Ok(Bytes::from(whole));
+    }
+    if sealed.len() as u64 != sealed_len(meta.size) {
+        return Err(ChunkError::Damaged("it has another length".to_owned()));
+    }
+    let last = segment_count(meta.size).map_err(damaged)? - 1;
+    let mut part = Vec::with_capacity(usize::try_from(range.end - range.start).unwrap_or(0));
+    for (number, sealed) in (0..).zip(sealed.chunks(SEALED_SEGMENT_BYTES)) {
+        if let Some(wanted) = part_of_segment(number, range) {
+            let mut segment = sealed.to_vec();
+            let content = cipher
+                .open_segment(number, number == last, &mut segment)
+                .map_err(damaged)?;
+            part.extend_from_slice(content.get(wanted).unwrap_or_default());
+        }
+    }
+    Ok(Bytes::from(part))
+}
+
+/// The bytes of segment `number` that lie in `range`, if any.
+fn part_of_segment(number: u32, range: &Range<u64>) -> Option<Range<usize>> {
+    let start = u64::from(number) * SEGMENT_BYTES as u64;
+    let end = start + SEGMENT_BYTES as u64;
+    let from = range.start.max(start);
+    let to = range.end.min(end);
+    (from < to).then(|| {
+        let within = |at: u64| usize::try_from(at - start).unwrap_or(SEGMENT_BYTES);
+        within(from)..within(to)
+    })
+}
+
+impl LargeReader {
+    /// What is known of the blob.
+    pub fn info(&self) -> BlobInfo {
+        info(&self.meta, self.shard)
+    }
+
+    /// Whether everything was read.
+    pub fn is_done(&self) -> bool {
+        self.next >= self.range.end
+    }
+
+    /// Reads the next pieces, at most 1 MiB; none at the end.
+    pub fn read(&mut self) -> Result<Vec<Bytes>, BodyError> {
+        let mut pieces = Vec::with_capacity(CHUNKS_PER_JOB);
+        while pieces.len() < CHUNKS_PER_JOB && !self.is_done() {
+            let piece = self.read_chunk().map_err(|error| self.explain(&error))?;
+            self.next += piece.len() as u64;
+            pieces.push(piece);
+        }
+        Ok(pieces)
+    }
+
+    fn read_chunk(&self) -> Result<Bytes, ChunkError> {
+        let number = u32::try_from(self.next / SEGMENT_BYTES as u64).unwrap_or(u32::MAX);
+        let place = self.inner.place(self.shard).ok_or(ChunkError::Gone)?;
+        let sealed = self
+            .inner
+            .db
+            .get_pinned_cf_opt(
+                &place.handle,
+                chunk_key(self.meta.blob_id, number),
+                &chunk_read_options(),
+            )
+            .map_err(ChunkError::from_db)?
+            .ok_or(ChunkError::Gone)?;
+        let mut segment = sealed.to_vec();
+        let len = self
+            .cipher
+            .open_segment(number, number + 1 == self.segments, &mut segment)
+            .map_err(|error| ChunkError::Damaged(error.to_string()))?
+            .len();
+        segment.truncate(len);
+        let wanted = part_of_segment(number, &(self.next..self.range.end))
+            .filter(|wanted| wanted.end <= len)
+            .ok_or_else(|| ChunkError::Damaged("a segment is too short".to_owned()))?;
+        Ok(Bytes::from(segment).slice(wanted))
+    }
+
+    /// Whether the blob was deleted or replaced under the reader, or is damaged.
+    fn explain(&self, error: &ChunkError) -> BodyError {
+        if let ChunkError::Failed(cause) = error {
+            tracing::error!(cause, "reading a chunk failed");
+            return BodyError::StoreFailed;
+        }
+        match locate(&self.inner, BlobCid::from_digest(self.meta.digest)) {
+            Ok(located) if located.meta.blob_id == self.meta.blob_id => {
+                self.inner.quarantine(&located, error);
+                BodyError::Damaged
+            }
+            Ok(_) | Err(StoreError::NotFound { .. }) => BodyError::Deleted,
+            Err(StoreError::Damaged { .. }) => BodyError::Damaged,
+            Err(_) => BodyError::StoreFailed,
+        }
+    }
+}
+
+impl ChunkError {
+    fn from_db(error: rocksdb::Error) -> Self {
+        // A table file that is gone or cut short shows as an I/O error that names it.
+        match error.kind() {
+            ErrorKind::Corruption | ErrorKind::IOError => Self::Damaged(error.into_string()),
+            _ => Self::Failed(error.into_string()),
+        }
+    }
+}
+
+impl Inner {
+    /// Has a blob flagged as damaged.
+    fn quarantine(&self, located: &Located<'_>, error: &ChunkError) {
+        let Located { place, name, meta } = located;
+        let cause = match error {
+            ChunkError::Gone => "its bytes are missing",
+            ChunkError::Damaged(cause) | ChunkError::Failed(cause) => cause,
+        };
+        self.note_damage("a blob", cause);
+        tracing::warn!(blob = ?meta.digest, shard = %place.family.shard, "quarantined");
+        if place.family.owned {
+            // Nobody waits for it: the next reader finds out as this one did.
+            let _ = self.queue.submit(|reply| {
+                Op::Quarantine(Quarantine {
+                    name: *name,
+                    digest: meta.digest,
+                    shard: place.family.shard,
+                    blob_id: meta.blob_id,
+                    reply,
+                })
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn ranges_resolve_as_http_means_them() {
+        assert_eq!(resolve(None, 0), Ok(0..0));
+        assert_eq!(resolve(Some(ByteRange::FromTo(0, 0)), 10), Ok(0..1));
+        assert_eq!(resolve(Some(ByteRange::FromTo(3, 99)), 10), Ok(3..10));
+        assert_eq!(resolve(Some(ByteRange::FromTo(3, u64::MAX)), 10), Ok(3..10));
+        assert_eq!(resolve(Some(ByteRange::From(9)), 10), Ok(9..10));
+        assert_eq!(resolve(Some(ByteRange::Last(4)), 10), Ok(6..10));
+        assert_eq!(resolve(Some(ByteRange::Last(40)), 10), Ok(0..10));
+        for (range, size) in [
+            (ByteRange::FromTo(10, 12), 10),
+            (ByteRange::FromTo(5, 4), 10),
+            (ByteRange::From(10), 10),
+            (ByteRange::From(0), 0),
+            (ByteRange::Last(0), 10),
+            (ByteRange::Last(1), 0),
+        ] {
+            assert_eq!(
+                resolve(Some(range), size),
+                Err(StoreError::RangeNotSatisfiable { size }),
+                "{range:?} of {size}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_the_segments_in_range_are_opened() {
+        let segment = SEGMENT_BYTES as u64;
+        let range = segment - 1..segment + 1;
+        assert_eq!(
+            part_of_segment(0, &range),
+            Some(SEGMENT_BYTES - 1..SEGMENT_BYTES)
+        );
+        assert_eq!(part_of_segment(1, &range), Some(0..1));
+        assert_eq!(part_of_segment(2, &range), None);
+    }
+}
