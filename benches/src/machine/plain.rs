@@ -50,10 +50,15 @@ impl PlainFile {
         })
     }
 
+    /// Reads each stretch once, in order.
+    pub fn read_in_order(&self) -> Result<Measured, MachineError> {
+        self.read(1, Enough::Operations(self.count), |_| |number| number)
+    }
+
     /// Reads each stretch once, in order, after dropping all of them from the page cache.
     pub fn read_cold(&self) -> Result<Measured, MachineError> {
         drop_from_page_cache(&self.path).map_err(at(&self.path))?;
-        self.read(1, Enough::Operations(self.count), |_| |number| number)
+        self.read_in_order()
     }
 
     fn read<P>(
