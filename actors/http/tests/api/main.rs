@@ -1,0 +1,15 @@
+//! The HTTP API as a client sees it: a real listener, a client that writes bytes, and a store that
+//! records what it was asked.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+mod access;
+mod client;
+mod documents;
+mod errors;
+mod fake_store;
+mod lifecycle;
+mod limits;
+mod node;
+mod retrieve;
+mod status;
+mod store;
