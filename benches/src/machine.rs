@@ -11,6 +11,7 @@ use std::hint::black_box;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -159,6 +160,29 @@ impl Machine {
                     .map_err(|_| MachineError::Cipher)?;
                 let _ = black_box(tag);
                 Ok(PIECE_BYTES as u64)
+            })
+        })
+    }
+
+    /// "open": pieces copied, as out of the page cache, and opened with AES-256-GCM, on as many cores
+    /// as there are readers for. What a reader of encrypted bytes cannot do without.
+    pub fn copy_and_open(&self, readers: usize, time: Duration) -> Result<Measured, MachineError> {
+        let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let run = fresh_seed();
+        on_threads(readers.min(cores), Enough::After(time), |_| {
+            let key = UnboundKey::new(&AES_256_GCM, &[7; 32]).map_err(|_| MachineError::Cipher)?;
+            let key = LessSafeKey::new(key);
+            let nonce = || Nonce::assume_unique_for_key([0; 12]);
+            let mut sealed = Pieces::whole(BlobSeed::new(run, 0), PIECE_BYTES).to_vec();
+            key.seal_in_place_append_tag(nonce(), Aad::empty(), &mut sealed)
+                .map_err(|_| MachineError::Cipher)?;
+            let mut piece = sealed.clone();
+            Ok(move |_| {
+                piece.copy_from_slice(&sealed);
+                let opened = key
+                    .open_in_place(nonce(), Aad::empty(), &mut piece)
+                    .map_err(|_| MachineError::Cipher)?;
+                Ok(opened.len() as u64)
             })
         })
     }

@@ -322,7 +322,12 @@ impl Run<'_> {
                 ("warm", file.read_at_random(case.clients, enough)?)
             }
         };
-        self.keep(limit_sample(name, measured, case))
+        self.keep(limit_sample(name, measured, case))?;
+        if !is_smallest(case.size) {
+            let opened = self.machine.copy_and_open(case.clients, CORE_TIME)?;
+            self.keep(limit_sample("open", opened, case))?;
+        }
+        Ok(())
     }
 
     fn read(&mut self, shelf: &Shelf, case: Case) -> Result<(), EngineBenchError> {
