@@ -27,6 +27,8 @@ use zeroize::Zeroizing;
 
 /// What may stand in a data directory; `lost+found` is a fresh volume's.
 const OURS: [&str; 5] = ["LOCK", "keys", "db", "tmp", "lost+found"];
+/// What a salvage leaves beside the database: the damaged one, or a half-made new one.
+const SALVAGE: &str = "db.";
 /// What the first ByteCave's data directories hold.
 const FIRST_BYTECAVE: [&str; 2] = ["blobs", "p2p"];
 /// No key file of ours is longer.
@@ -262,7 +264,7 @@ fn check_entries(root: &Path) -> Result<(), DataDirError> {
                 found: name,
             });
         }
-        if !OURS.contains(&name.as_str()) {
+        if !OURS.contains(&name.as_str()) && !name.starts_with(SALVAGE) {
             foreign = Some(name);
         }
     }
@@ -450,6 +452,13 @@ mod tests {
             DataDir::open(temp.path()),
             Err(DataDirError::FirstByteCave { .. })
         ));
+    }
+
+    #[test]
+    fn what_a_salvage_left_is_ours() {
+        let temp = tempfile::tempdir().unwrap();
+        fs::create_dir(temp.path().join("db.damaged-1795368090382")).unwrap();
+        assert!(DataDir::open(temp.path()).is_ok());
     }
 
     #[test]
