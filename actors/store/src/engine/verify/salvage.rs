@@ -145,7 +145,6 @@ fn open_damaged(
     rocks
         .options
         .set_wal_recovery_mode(DBRecoveryMode::SkipAnyCorruptedRecord);
-    rocks.options.set_track_and_verify_wals_in_manifest(false);
     let db = open(&rocks.options).map_err(refused)?;
     Ok(Damaged { db, shards })
 }
