@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::{Arbiter, Recipient, System};
 use bytecave_config::{Config, Loaded};
@@ -266,7 +266,6 @@ async fn open_engine(
         config.max_blob_size().bytes(),
     )?;
     let (sender, opened) = oneshot::channel();
-    let started = Instant::now();
     thread::Builder::new()
         .name("store-open".to_owned())
         .spawn(move || {
@@ -287,7 +286,6 @@ async fn open_engine(
         engine.close();
         return Ok(None);
     }
-    tracing::info!(seconds = started.elapsed().as_secs_f64(), "store open");
     Ok(Some(engine))
 }
 
@@ -377,7 +375,7 @@ fn warn_about_keys(config: &Config, data_dir: &DataDir) {
     if data_dir.is_first_start() {
         tracing::warn!(
             keys = %data_dir.keys().display(),
-            "new keys were made: without them every blob here is lost; back them up with `bytecave keys export FILE`"
+            "new keys were made: without them every blob here is lost; back them up with `bytecave keys export DIR`"
         );
     }
     let paths: Vec<PathBuf> = [

@@ -39,7 +39,7 @@ impl Actor for ProofActor {
     type Context = Context<Self>;
 
     fn started(&mut self, _: &mut Self::Context) {
-        tracing::info!(reason = %self.reason, "proof disabled");
+        tracing::info!(reason = self.reason, "proof disabled");
         self.tell(PartState::Disabled {
             reason: self.reason.clone(),
         });

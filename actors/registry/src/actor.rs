@@ -55,7 +55,7 @@ impl Actor for RegistryActor {
     type Context = Context<Self>;
 
     fn started(&mut self, _: &mut Self::Context) {
-        tracing::info!(reason = %self.reason, "registry disabled");
+        tracing::info!(reason = self.reason, "registry disabled");
         self.tell(PartState::Disabled {
             reason: self.reason.clone(),
         });

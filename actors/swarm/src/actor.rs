@@ -44,7 +44,7 @@ impl Actor for SwarmActor {
     type Context = Context<Self>;
 
     fn started(&mut self, _: &mut Self::Context) {
-        tracing::info!(reason = %self.reason, "swarm disabled");
+        tracing::info!(reason = self.reason, "swarm disabled");
         self.tell(PartState::Disabled {
             reason: self.reason.clone(),
         });
