@@ -74,7 +74,7 @@ impl Actor for StoreActor {
     fn started(&mut self, context: &mut Self::Context) {
         self.tell(PartState::Ready);
         self.observe(context);
-        context.run_interval(SNAPSHOT_EVERY, |actor, context| actor.observe(context));
+        context.run_interval(SNAPSHOT_EVERY, Self::observe);
     }
 }
 

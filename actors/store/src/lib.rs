@@ -1,4 +1,4 @@
-//! StoreActor: encrypted blobs in RocksDB, one column family per shard.
+//! `StoreActor`: encrypted blobs in RocksDB, one column family per shard.
 //!
 //! The store knows nothing of peers, clients or placement. [`engine`] is the store itself and knows
 //! no actor; [`actor`] is its shell. [`offline`] is what is done to a database while no node runs.

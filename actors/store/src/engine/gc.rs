@@ -17,7 +17,7 @@ use super::failpoint::failpoint;
 use super::layout::prefix;
 use super::rocks::full_compaction;
 use super::state::{Family, Inner, failed, stopped};
-use super::upkeep::Job;
+use super::upkeep::{Claimed, Job};
 
 /// Fewer dead bytes than this are not worth a compaction of their own accord.
 const LEAST_DEAD_BYTES: u64 = 4 << 20;
@@ -30,9 +30,8 @@ impl Engine {
             .movers
             .run(move || {
                 inner.upkeep.claim_blocking(Job::Collect);
-                let collected = collect_all(&inner, |_, dead| dead > 0);
-                inner.upkeep.release(Job::Collect);
-                collected
+                let _claimed = Claimed(Arc::clone(&inner), Job::Collect);
+                collect_all(&inner, |_, dead| dead > 0)
             })
             .await
             .map_err(stopped)?
@@ -58,18 +57,13 @@ pub(crate) fn collect_where_due(inner: &Arc<Inner>, all: bool) {
     if !any || !inner.upkeep.claim(Job::Collect) {
         return;
     }
-    let job = {
-        let inner = Arc::clone(inner);
-        move || {
-            if let Err(error) = collect_all(&inner, due) {
-                tracing::warn!(%error, "collecting deleted blobs failed");
-            }
-            inner.upkeep.release(Job::Collect);
+    let claimed = Claimed(Arc::clone(inner), Job::Collect);
+    // Refused, the job is dropped, and the claim with it: the next round tries again.
+    inner.movers.try_submit(move || {
+        if let Err(error) = collect_all(&claimed.0, due) {
+            tracing::warn!(%error, "collecting deleted blobs failed");
         }
-    };
-    if !inner.movers.try_submit(job) {
-        inner.upkeep.release(Job::Collect);
-    }
+    });
 }
 
 fn collect_all(inner: &Inner, due: impl Fn(u64, u64) -> bool) -> Result<GcReport, StoreError> {

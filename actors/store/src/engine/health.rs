@@ -40,7 +40,7 @@ impl Health {
             State::NoSpace
         } else {
             State::ReadOnly(format!(
-                "{cause}; reads go on, `bytecave verify --repair` or a restart is the remedy"
+                "{cause}; reads go on, a restart takes writes again and `bytecave verify` names what is damaged and the remedy"
             ))
         };
         let mut state = lock(&self.state);

@@ -241,13 +241,13 @@ async fn begin(inner: &Arc<Inner>, meta: &BlobMeta) -> Result<Begun, StoreError>
     let run = chunk_run(&place, meta)?;
     drop(place);
     let answer = inner.queue.submit(|reply| {
-        Op::Begin(Begin {
+        Op::Begin(Box::new(Begin {
             name,
             shard,
             meta: meta.clone(),
             run,
             reply,
-        })
+        }))
     });
     answer.await.map_err(|_| StoreError::Unavailable)?
 }

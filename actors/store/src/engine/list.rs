@@ -140,7 +140,7 @@ impl Inner {
                         break;
                     }
                 }
-                Err(error) => self.note_damage("metadata", &error.to_string()),
+                Err(error) => self.note_damage("metadata", error),
             }
         }
         Ok(())
@@ -195,7 +195,7 @@ fn read_outbox(
                 },
                 digest: item.digest,
             }),
-            (_, Err(error)) => inner.note_damage("an outbox entry", &error.to_string()),
+            (_, Err(error)) => inner.note_damage("an outbox entry", error),
             (None, Ok(_)) => {}
         }
     }

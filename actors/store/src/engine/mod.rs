@@ -12,6 +12,7 @@
 //! at intents and drops, empties the temporary directory, and never walks all blobs. Closing syncs
 //! the write-ahead log and flushes nothing.
 
+mod blob_files;
 pub mod codec;
 mod commit;
 mod failpoint;

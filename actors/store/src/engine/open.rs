@@ -109,7 +109,7 @@ pub enum OpenError {
     },
     /// A file of the database is damaged or missing.
     #[error(
-        "the database is damaged: {cause}; `bytecave verify --repair` opens what can be opened and reports what is gone"
+        "the database is damaged: {cause}; `bytecave verify --salvage` opens what can be opened and reports what is gone"
     )]
     Damaged {
         /// What the database said, with the file's name.
@@ -283,20 +283,22 @@ fn shards_of(
             };
             let number = parse_shard_family(family).ok_or_else(foreign)?;
             // A shard beyond the count means that the count was another when it was made.
-            match count.shard(number.into()) {
-                Ok(shard) => Ok(shard),
-                Err(_) => {
-                    check_before_adding(dir, count)?;
-                    Err(foreign())
-                }
+            if let Ok(shard) = count.shard(number.into()) {
+                return Ok(shard);
             }
+            check_before_adding(dir, count)?;
+            Err(foreign())
         })
         .collect()
 }
 
 /// Reads format and shard count without changing anything.
 fn check_before_adding(dir: &Path, count: ShardCount) -> Result<(), OpenError> {
-    let db = DB::open_cf_for_read_only(&Options::default(), dir, [DEFAULT_FAMILY], false)
+    let mut options = Options::default();
+    // Without it RocksDB would untrack the logs that the manifest names, which a read-only open has
+    // no place to write down: it crashes.
+    options.set_track_and_verify_wals_in_manifest(true);
+    let db = DB::open_cf_for_read_only(&options, dir, [DEFAULT_FAMILY], false)
         .map_err(|error| refusal(&error, dir))?;
     check_format(&db, count, dir).map(|_| ())
 }

@@ -153,13 +153,12 @@ async fn put_stream(
             return large::put(inner, head, Some(stream), details).await;
         }
     }
-    let content = match head.len() {
-        1 => head.pop().unwrap_or_default(),
-        _ => {
-            let mut whole = BytesMut::with_capacity(len);
-            head.iter().for_each(|piece| whole.extend_from_slice(piece));
-            whole.freeze()
-        }
+    let content = if head.len() == 1 {
+        head.pop().unwrap_or_default()
+    } else {
+        let mut whole = BytesMut::with_capacity(len);
+        head.iter().for_each(|piece| whole.extend_from_slice(piece));
+        whole.freeze()
     };
     drop(head);
     put_small(inner, content, details).await

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use rocksdb::ErrorKind;
 
 use super::Engine;
+use super::blob_files;
 use super::commit::Op;
 use super::commit::blobs::Quarantine;
 use super::keyring::SealedName;
@@ -41,7 +42,7 @@ pub enum Opened {
         bytes: Bytes,
     },
     /// A large blob.
-    Chunks(LargeReader),
+    Chunks(Box<LargeReader>),
 }
 
 /// Reads a large blob, or a part of it, from front to back.
@@ -87,7 +88,7 @@ impl Engine {
             .await
             .map_err(stopped)??;
         Ok(match opened {
-            Started::Whole(read) => read,
+            Started::Whole(read) => *read,
             Started::Stream { reader, first } => {
                 let info = info(&reader.meta, reader.shard);
                 let Range { start, end } = reader.range;
@@ -127,9 +128,9 @@ impl Engine {
 }
 
 enum Started {
-    Whole(BlobRead),
+    Whole(Box<BlobRead>),
     Stream {
-        reader: LargeReader,
+        reader: Box<LargeReader>,
         first: Vec<Bytes>,
     },
 }
@@ -145,12 +146,12 @@ fn open_and_start(
             info,
             offset,
             bytes,
-        } => Started::Whole(BlobRead {
+        } => Started::Whole(Box::new(BlobRead {
             info,
             offset,
             len: bytes.len() as u64,
             body: BlobBody::Whole(bytes),
-        }),
+        })),
         Opened::Chunks(mut reader) => {
             let first = reader.read().map_err(|error| match error {
                 BodyError::Damaged => StoreError::Damaged { cid },
@@ -163,7 +164,7 @@ fn open_and_start(
 }
 
 /// Sends chunks as fast as they are taken; the next ones are read meanwhile.
-async fn feed<H>(reader: LargeReader, first: Vec<Bytes>, mut sender: BodySender, held: H) {
+async fn feed<H>(reader: Box<LargeReader>, first: Vec<Bytes>, mut sender: BodySender, held: H) {
     let pool = Arc::clone(&reader.inner);
     let mut ready = first;
     let mut reader = Some(reader);
@@ -226,7 +227,7 @@ fn open(inner: &Arc<Inner>, cid: BlobCid, range: Option<ByteRange>) -> Result<Op
         }
         let range = resolve(range, meta.size)?;
         if meta.layout == Layout::Large {
-            return Ok(Opened::Chunks(LargeReader {
+            return Ok(Opened::Chunks(Box::new(LargeReader {
                 inner: Arc::clone(inner),
                 shard: place.family.shard,
                 cipher: BlobCipher::new(&meta.data_key, meta.blob_id).map_err(seal_failed)?,
@@ -235,7 +236,7 @@ fn open(inner: &Arc<Inner>, cid: BlobCid, range: Option<ByteRange>) -> Result<Op
                 next: range.start,
                 range,
                 meta: Arc::clone(meta),
-            }));
+            })));
         }
         match open_small(inner, &located, &range) {
             Ok(bytes) => {
@@ -410,9 +411,18 @@ impl Inner {
         };
         self.note_damage("a blob", cause);
         tracing::warn!(blob = ?meta.digest, shard = %place.family.shard, "quarantined");
+        if meta.layout == Layout::Small && matches!(error, ChunkError::Damaged(_)) {
+            // The database does not name its blob files. If all threads are busy, `verify` does.
+            let dir = self.options.db_dir.clone();
+            let key = name_key(prefix::DATA, name);
+            self.movers.try_submit(move || {
+                let files = blob_files::holding(&dir, &key);
+                tracing::error!(?files, "the damaged blob lies here, if not in a table file");
+            });
+        }
         if place.family.owned {
             // Nobody waits for it: the next reader finds out as this one did.
-            let _ = self.queue.submit(|reply| {
+            drop(self.queue.submit(|reply| {
                 Op::Quarantine(Quarantine {
                     name: *name,
                     digest: meta.digest,
@@ -420,7 +430,7 @@ impl Inner {
                     blob_id: meta.blob_id,
                     reply,
                 })
-            });
+            }));
         }
     }
 }

@@ -18,7 +18,7 @@ use super::keyring::{Keyring, Purpose};
 use super::layout::{DEFAULT_FAMILY, ROTATION_KEY, prefix};
 use super::record::{self, Record};
 use super::state::{Family, Inner, failed, lock, stopped};
-use super::upkeep::Job;
+use super::upkeep::{Claimed, Job};
 
 /// Records that one operation seals again: about a millisecond of the commit thread.
 const PAGE: usize = 200;
@@ -65,9 +65,8 @@ impl Engine {
             .movers
             .run(move || {
                 inner.upkeep.claim_blocking(Job::Rotate);
-                let done = begin(&inner).and_then(|rotation| go_on(&inner, rotation));
-                inner.upkeep.release(Job::Rotate);
-                done
+                let _claimed = Claimed(Arc::clone(&inner), Job::Rotate);
+                begin(&inner).and_then(|rotation| go_on(&inner, rotation))
             })
             .await
             .map_err(stopped)?
@@ -95,23 +94,17 @@ pub(crate) fn resume(inner: &Arc<Inner>) {
     if !inner.upkeep.claim(Job::Rotate) {
         return;
     }
-    let job = {
-        let inner = Arc::clone(inner);
-        move || {
-            match go_on(&inner, rotation) {
-                Ok(report) => tracing::info!(
-                    key = report.key_id,
-                    resealed = report.resealed,
-                    "a key rotation that was cut short is complete"
-                ),
-                Err(error) => tracing::warn!(%error, "a key rotation waits for the next start"),
-            }
-            inner.upkeep.release(Job::Rotate);
-        }
-    };
-    if !inner.movers.try_submit(job) {
-        inner.upkeep.release(Job::Rotate);
-    }
+    let claimed = Claimed(Arc::clone(inner), Job::Rotate);
+    inner
+        .movers
+        .try_submit(move || match go_on(&claimed.0, rotation) {
+            Ok(report) => tracing::info!(
+                key = report.key_id,
+                resealed = report.resealed,
+                "a key rotation that was cut short is complete"
+            ),
+            Err(error) => tracing::warn!(%error, "a key rotation waits for the next start"),
+        });
 }
 
 fn begin(inner: &Inner) -> Result<Rotation, StoreError> {
@@ -174,12 +167,12 @@ fn reseal(
         let noted = *rotation;
         let shard = family.map(|family| family.shard);
         let answer = inner.queue.submit(|reply| {
-            Op::Reseal(Reseal {
+            Op::Reseal(Box::new(Reseal {
                 shard,
                 keys,
                 rotation: noted,
                 reply,
-            })
+            }))
         });
         rotation.resealed += answer
             .blocking_recv()

@@ -157,7 +157,7 @@ impl Inner {
             Ok(Some(sealed)) => sealed,
             Ok(None) => return Ok(Found::Absent),
             Err(error) if error.kind() == rocksdb::ErrorKind::Corruption => {
-                self.note_damage("metadata", &error.to_string());
+                self.note_damage("metadata", error);
                 return Ok(Found::Unreadable);
             }
             Err(error) => return Err(failed("reading metadata", error)),
@@ -166,16 +166,16 @@ impl Inner {
             Ok(meta) => Ok(Found::Here(Arc::new(meta))),
             Err(error @ RecordError::Newer { .. }) => Err(failed("reading metadata", error)),
             Err(error) => {
-                self.note_damage("metadata", &error.to_string());
+                self.note_damage("metadata", error);
                 Ok(Found::Unreadable)
             }
         }
     }
 
     /// Counts and logs damage, naming the file where the database does.
-    pub(crate) fn note_damage(&self, what: &'static str, cause: &str) {
+    pub(crate) fn note_damage(&self, what: &'static str, cause: impl fmt::Display) {
         self.stats.damaged_reads.fetch_add(1, Ordering::Relaxed);
-        tracing::error!(what, cause, "stored bytes are damaged");
+        tracing::error!(what, %cause, "stored bytes are damaged");
     }
 
     /// The counters of all shards.

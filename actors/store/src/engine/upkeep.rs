@@ -42,12 +42,11 @@ struct State {
     closed: bool,
     /// A put was refused for want of quota while there were dead bytes.
     wants_space: bool,
-    collecting: bool,
-    rotating: bool,
+    running: Vec<Job>,
 }
 
 /// The jobs of which only one may run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Job {
     /// Collecting families.
     Collect,
@@ -86,13 +85,13 @@ impl Upkeep {
 
     /// Claims a job; false if it is running already.
     pub(crate) fn claim(&self, job: Job) -> bool {
-        !std::mem::replace(lock(&self.state).flag(job), true)
+        lock(&self.state).claim(job)
     }
 
     /// Waits for a job to be over and claims it.
     pub(crate) fn claim_blocking(&self, job: Job) {
         let mut state = lock(&self.state);
-        while std::mem::replace(state.flag(job), true) {
+        while !state.claim(job) {
             state = self
                 .changed
                 .wait(state)
@@ -101,8 +100,8 @@ impl Upkeep {
     }
 
     /// The job is over.
-    pub(crate) fn release(&self, job: Job) {
-        *lock(&self.state).flag(job) = false;
+    fn release(&self, job: Job) {
+        lock(&self.state).running.retain(|running| *running != job);
         self.changed.notify_all();
     }
 
@@ -131,11 +130,21 @@ impl Upkeep {
 }
 
 impl State {
-    fn flag(&mut self, job: Job) -> &mut bool {
-        match job {
-            Job::Collect => &mut self.collecting,
-            Job::Rotate => &mut self.rotating,
+    fn claim(&mut self, job: Job) -> bool {
+        let free = !self.running.contains(&job);
+        if free {
+            self.running.push(job);
         }
+        free
+    }
+}
+
+/// Releases a claimed job when dropped, however the job ended.
+pub(crate) struct Claimed(pub(crate) Arc<Inner>, pub(crate) Job);
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        self.0.upkeep.release(self.1);
     }
 }
 

@@ -62,7 +62,7 @@ pub(crate) enum Op {
     /// Remove outbox entries.
     Advance(Advance),
     /// A large blob is about to be ingested.
-    Begin(Begin),
+    Begin(Box<Begin>),
     /// A large blob was ingested.
     Finish(Box<Finish>),
     /// A large blob will not be finished.
@@ -74,7 +74,7 @@ pub(crate) enum Op {
     /// Forget old tombstones.
     Forget(Forget),
     /// Seal metadata under the current key.
-    Reseal(Reseal),
+    Reseal(Box<Reseal>),
     /// Use another keyring.
     InstallKeyring(Box<InstallKeyring>),
     /// Write something, to learn whether the database takes writes.
@@ -215,13 +215,13 @@ impl<'a> Group<'a> {
             Op::Pin(pin) => self.pin(pin),
             Op::Quarantine(quarantine) => self.quarantine(quarantine),
             Op::Advance(advance) => self.advance(advance),
-            Op::Begin(begin) => self.begin(begin),
+            Op::Begin(begin) => self.begin(*begin),
             Op::Finish(finish) => self.finish(*finish),
             Op::Abandon(abandon) => self.abandon(abandon),
             Op::Freed(freed) => self.free(freed),
             Op::Collected(collected) => self.collected(collected),
             Op::Forget(forget) => self.forget(forget),
-            Op::Reseal(reseal) => self.reseal(reseal),
+            Op::Reseal(reseal) => self.reseal(*reseal),
             Op::InstallKeyring(install) => self.install_keyring(*install),
             Op::Probe => self.probe(),
         }

@@ -117,7 +117,7 @@ impl Group<'_> {
                 match record::open::<Tombstone>(&self.keyring, DEFAULT_FAMILY, &key, &sealed) {
                     Ok(tombstone) => tombstone,
                     Err(error) => {
-                        inner.note_damage("a tombstone", &error.to_string());
+                        inner.note_damage("a tombstone", error);
                         continue;
                     }
                 };
@@ -172,7 +172,7 @@ impl Group<'_> {
                     self.batch.put_cf(&handle, key, again);
                     resealed += 1;
                 }
-                Err(error) => inner.note_damage("a record under rotation", &error.to_string()),
+                Err(error) => inner.note_damage("a record under rotation", error),
             }
         }
         self.put_rotation(&reseal.rotation)?;

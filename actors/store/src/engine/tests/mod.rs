@@ -2,6 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod blobs;
+mod damage;
+mod deletes;
+mod listing;
+mod opening;
+mod rotation;
+mod uploads;
 
 use std::time::{Duration, Instant};
 

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use bytecave_core::{BlobCid, Digest, ShardCount, ShardId};
 use rocksdb::DB;
 
+use super::super::blob_files;
 use super::super::keyring::{Keyring, KeyringError, SealedName};
 use super::super::layout::{
     COUNTERS_KEY, chunk_key, name_key, parse_id_key, parse_name_key, parse_outbox_key, prefix,
@@ -297,7 +298,7 @@ impl<'a> Survey<'a> {
                     shard: family.shard,
                     size: Some(meta.size),
                     file_name: meta.file_name.clone(),
-                    reason: fault.to_string(),
+                    reason: self.explain(name, meta, &fault),
                 });
             }
         }
@@ -308,6 +309,18 @@ impl<'a> Survey<'a> {
             blobs: self.report.blobs,
             bytes: self.report.bytes,
         });
+    }
+
+    /// What is wrong with a blob, and in which file.
+    fn explain(&self, name: &SealedName, meta: &BlobMeta, fault: &Fault) -> String {
+        let reason = fault.to_string();
+        let unnamed = matches!(fault, Fault::Unreadable(_)) && !reason.contains(".sst");
+        if unnamed && meta.layout == Layout::Small {
+            let key = name_key(prefix::DATA, name);
+            let files = blob_files::holding(self.db.path(), &key);
+            return format!("{reason} in {}", files.join(" or "));
+        }
+        reason
     }
 
     fn orphan(&mut self, family: &mut Family<'_>, key: &[u8], sealed: &[u8]) {
