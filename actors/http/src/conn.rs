@@ -25,6 +25,9 @@ use tokio::time::Sleep;
 /// How long an idle connection is kept for its next request. Too low: clients that pause connect
 /// anew. Too high: idle connections hold their place among `http.max_connections`.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// What a head has beyond `http.header_timeout`: actix-http, which answers a slow first head with
+/// 408, must be the first to notice.
+const HEAD_SLACK: Duration = Duration::from_secs(1);
 /// How long the rest of a refused body is read and dropped.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -84,7 +87,7 @@ impl ConnState {
     fn read_deadline(&self) -> Option<Instant> {
         match self.phase.get() {
             Phase::Idle(since) => Some(since + KEEP_ALIVE),
-            Phase::Head(since) => Some(since + self.limits.header_timeout),
+            Phase::Head(since) => Some(since + self.limits.header_timeout + HEAD_SLACK),
             Phase::Serving => None,
             Phase::Draining(until) => Some(until),
         }

@@ -1,5 +1,6 @@
 //! An HTTP client that hides nothing: it sends the bytes it is given and tells how the end came.
 
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -91,20 +92,20 @@ impl Request {
     pub(crate) fn head(&self, address: SocketAddr) -> Vec<u8> {
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.path);
         if !self.names("Host") {
-            head.push_str(&format!("Host: {address}\r\n"));
+            let _ = write!(head, "Host: {address}\r\n");
         }
         if !self.names("Connection") {
             head.push_str("Connection: close\r\n");
         }
         for (name, value) in &self.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            let _ = write!(head, "{name}: {value}\r\n");
         }
         if self.chunked {
             head.push_str("Transfer-Encoding: chunked\r\n");
         } else if let Some(body) = &self.body
             && !self.names("Content-Length")
         {
-            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+            let _ = write!(head, "Content-Length: {}\r\n", body.len());
         }
         head.push_str("\r\n");
         head.into_bytes()

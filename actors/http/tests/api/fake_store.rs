@@ -157,7 +157,7 @@ fn owned() -> ShardSet {
 
 /// Content of a shard that is, or is not, the fake's.
 pub(crate) fn content_of_shard(ours: bool) -> Vec<u8> {
-    (0_u32..)
+    (0..1000_u32)
         .map(|n| format!("content {n}").into_bytes())
         .find(|content| {
             let digest = BlobCid::of(content).digest();
@@ -168,7 +168,7 @@ pub(crate) fn content_of_shard(ours: bool) -> Vec<u8> {
 
 /// Content that begins so, in a shard of the fake's.
 pub(crate) fn content_that_begins_with(start: &str) -> Vec<u8> {
-    (0_u32..)
+    (0..1000_u32)
         .map(|n| format!("{start}{n}").into_bytes())
         .find(|content| owned().contains(count().shard_of(&BlobCid::of(content).digest())))
         .unwrap()
