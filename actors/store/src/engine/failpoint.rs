@@ -1,9 +1,8 @@
 //! Named places where a test can make the process die or fail.
 //!
 //! They exist only with the cargo feature `failpoints`, which only test builds enable. The variable
-//! `FAILPOINTS` sets them, in the syntax of the `fail` crate, once the program has called its
-//! `FailScenario::setup()`: `FAILPOINTS="put::after-write=panic"`. For a crash without unwinding,
-//! the action `return` means "abort the process" at every point, as `kill -9` would.
+//! `FAILPOINTS` sets them, in the syntax of the `fail` crate: `FAILPOINTS="ingest::after=panic"`. For a crash
+//! without unwinding, the action `return` means "abort the process" at every point, as `kill -9` would.
 //!
 //! | point | between |
 //! |---|---|
@@ -25,7 +24,7 @@
 #[cfg(feature = "failpoints")]
 macro_rules! failpoint {
     ($name:literal) => {
-        fail::eval::<(), _>($name, |_| std::process::abort())
+        $crate::engine::failpoint::reach($name)
     };
 }
 
@@ -38,3 +37,13 @@ macro_rules! failpoint {
 }
 
 pub(crate) use failpoint;
+
+/// Does what `FAILPOINTS` asks for at this point. The variable is read at the first point that is
+/// reached, and holds as long as the process.
+#[cfg(feature = "failpoints")]
+pub(crate) fn reach(name: &str) {
+    static ARMED: std::sync::Once = std::sync::Once::new();
+    // A scenario that is dropped disarms its points.
+    ARMED.call_once(|| std::mem::forget(fail::FailScenario::setup()));
+    let _ = fail::eval::<(), _>(name, |_| std::process::abort());
+}
