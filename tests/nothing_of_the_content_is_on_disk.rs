@@ -32,7 +32,8 @@ fn keep(node: &Running, blob: &[u8]) {
 }
 
 /// Everything in a data directory. The database's own log tells its story in numbers (times, threads,
-/// shards, durations), which meet by chance: digits are blotted out there, after the search for digests.
+/// shards, durations; also in hex), which meet by chance: they are blotted out there, after the search for
+/// digests.
 fn contents(data: &Path) -> Vec<(String, Vec<u8>)> {
     disk::files(data)
         .into_iter()
@@ -53,7 +54,7 @@ fn blotted(files: &[(String, Vec<u8>)]) -> Vec<Vec<u8>> {
             if name.starts_with("db/LOG") {
                 bytes
                     .iter_mut()
-                    .filter(|b| b.is_ascii_digit())
+                    .filter(|b| b.is_ascii_hexdigit())
                     .for_each(|b| *b = b'0');
             }
             bytes

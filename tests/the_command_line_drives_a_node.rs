@@ -170,7 +170,7 @@ fn status_tells_by_its_exit_code() {
     assert_eq!(lines(&json)[0]["status"], "healthy", "{json:?}");
     let Shell { node, mut home } = shell;
     node.stop();
-    home.set("BYTECAVE__STORE__DISK_RESERVE", "900TiB");
+    home.set("BYTECAVE__STORE__DISK_RESERVE", "1TiB");
     let node = home.start();
     assert_eq!(
         home.cli(&["--url", &node.url(), "status"]).code,
