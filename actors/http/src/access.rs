@@ -54,6 +54,11 @@ impl AccessRules {
         self.loopback
     }
 
+    /// Whether a cache must keep answers to different pages apart.
+    pub(crate) fn answers_differ_by_origin(&self) -> bool {
+        !self.cors_origins.is_empty()
+    }
+
     pub(crate) fn store_needs_token(&self) -> bool {
         self.store_needs_token
     }

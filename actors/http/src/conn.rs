@@ -27,7 +27,7 @@ use tokio::time::Sleep;
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// What a head has beyond `http.header_timeout`: actix-http, which answers a slow first head with
 /// 408, must be the first to notice.
-const HEAD_SLACK: Duration = Duration::from_secs(1);
+const HEAD_SLACK: Duration = Duration::from_millis(1500);
 /// How long the rest of a refused body is read and dropped.
 const DRAIN: Duration = Duration::from_secs(5);
 

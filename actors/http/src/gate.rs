@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 use actix_http::{HttpMessage as _, Request};
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{RequestHead, Response, ServiceRequest, ServiceResponse};
+use actix_web::error::InternalError;
 use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ALLOW,
-    CONTENT_LENGTH, HeaderName, HeaderValue, ORIGIN, TRANSFER_ENCODING, VARY,
+    CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING, VARY,
 };
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
@@ -160,6 +161,8 @@ impl Ticket {
                 ACCESS_CONTROL_EXPOSE_HEADERS,
                 HeaderValue::from_static(EXPOSED_HEADERS),
             );
+        }
+        if shared.access.answers_differ_by_origin() {
             headers.append(VARY, HeaderValue::from_static("Origin"));
         }
         let status = response.status();
@@ -168,7 +171,8 @@ impl Ticket {
         self.span.record("status", status.as_u16());
         self.span.in_scope(|| {
             let seconds = elapsed.as_secs_f64();
-            if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE {
+            // A busy or full node says so in its metrics, not once for each request in its log.
+            if status == StatusCode::INTERNAL_SERVER_ERROR {
                 tracing::warn!(seconds, "request failed");
             } else {
                 tracing::debug!(seconds, "request answered");
@@ -221,8 +225,10 @@ pub(crate) async fn gate<B: MessageBody + 'static>(
                     .extensions_mut()
                     .insert(HeldPermit { _permit: permit });
             }
-            let response = next.call(request).instrument(ticket.span.clone()).await?;
-            with_problem(response.map_into_boxed_body(), &ticket)
+            match next.call(request).instrument(ticket.span.clone()).await {
+                Ok(response) => with_problem(response.map_into_boxed_body(), &ticket),
+                Err(error) => return Err(escaped(&shared, &ticket, conn.as_deref(), error)),
+            }
         }
     };
     let (request, mut response) = response.into_parts();
@@ -240,6 +246,17 @@ pub(crate) async fn gate<B: MessageBody + 'static>(
         }
     }
     Ok(ServiceResponse::new(request, response))
+}
+
+/// The same for an error that left the routes without an answer, and took the request with it.
+fn escaped(shared: &Shared, ticket: &Ticket, conn: Option<&ConnState>, error: Error) -> Error {
+    let status = error.as_response_error().status_code();
+    let mut answer = ticket.answer(&Problem::from_status(status, error.to_string()));
+    ticket.finish(shared, &mut answer);
+    if let Some(conn) = conn {
+        conn.end();
+    }
+    InternalError::from_response(error, answer).into()
 }
 
 /// Turns whatever error a route or the framework produced into a problem document.
@@ -297,8 +314,7 @@ fn options(endpoint: Endpoint, is_preflight: bool) -> HttpResponse<BoxBody> {
         response
             .insert_header((ACCESS_CONTROL_ALLOW_METHODS, endpoint.allow()))
             .insert_header((ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS))
-            .insert_header((ACCESS_CONTROL_MAX_AGE, "600"))
-            .insert_header((VARY, ORIGIN.as_str()));
+            .insert_header((ACCESS_CONTROL_MAX_AGE, "600"));
     }
     response.finish()
 }

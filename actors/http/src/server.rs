@@ -24,6 +24,9 @@ use crate::options::HttpSettings;
 use crate::state::Shared;
 use crate::{gate, routes};
 
+/// How far the clock by which actix-http sets its timers may be behind: without this a short
+/// `http.header_timeout` would be over before it began.
+const CLOCK_LAG: Duration = Duration::from_millis(500);
 /// How long a connection may take to close, and the rest of a refused body to be dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -84,7 +87,7 @@ pub(crate) fn serve(
         header_timeout: settings.header_timeout,
         write_timeout: settings.body_idle_timeout,
     };
-    let head_timeout = settings.header_timeout;
+    let head_timeout = settings.header_timeout + CLOCK_LAG;
     let shared = Arc::clone(shared);
     let builder = Server::build()
         .disable_signals()

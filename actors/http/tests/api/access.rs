@@ -243,6 +243,13 @@ async fn allowed_pages_get_cors_headers_with_answers_and_with_errors() {
                 .contains("ETag")
         );
     }
+    let without = node.get(format!("/retrieve/{cid}")).await;
+    assert_eq!(without.header("access-control-allow-origin"), None);
+    assert_eq!(
+        without.header("vary"),
+        Some("Origin"),
+        "a cache keeps it apart"
+    );
     let preflight = Request::new("OPTIONS", format!("/blobs/{cid}"))
         .header("Origin", origin)
         .header("Access-Control-Request-Method", "DELETE")
