@@ -410,7 +410,7 @@ impl Family<'_> {
     }
 
     fn histogram(&mut self, labels: Labels<'_>, sum: f64, counts: &[u64]) -> Result<(), Error> {
-        let bounds = SECONDS_BUCKETS.into_iter().chain([f64::MAX]);
+        let bounds = SECONDS_BUCKETS.into_iter().chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(counts.iter().copied()).collect();
         let total = counts.iter().sum();
         let mut encoder = self.0.encode_family(&labels)?;

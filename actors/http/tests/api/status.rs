@@ -197,6 +197,10 @@ async fn metrics_count_requests_and_show_the_store_and_the_process() {
             4.0,
         ),
         (
+            "bytecave_http_request_seconds_bucket{le=\"+Inf\",route=\"/retrieve/{cid}\"}",
+            4.0,
+        ),
+        (
             "bytecave_mailbox_handled_total{actor=\"store\",kind=\"get\"}",
             3.0,
         ),
