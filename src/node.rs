@@ -44,6 +44,8 @@ use crate::wiring::Mailboxes;
 const EXIT_ACTOR_DIED: u8 = 70;
 /// Exit code when the node could not start.
 const EXIT_START_FAILED: u8 = 1;
+/// Time for the store's thread to end once the store has closed; it has nothing left to do then.
+const STORE_JOIN: Duration = Duration::from_secs(1);
 /// Threads of the shared runtime; what takes time runs in the actors' own pools.
 const RUNTIME_THREADS: usize = 2;
 
@@ -204,8 +206,24 @@ async fn serve(loaded: &Loaded, telemetry: &Telemetry) -> Result<End, NodeError>
         Some(actor) = deaths.recv() => End::ActorDied(actor),
     };
     node.stop(&end, &mut deaths).await;
-    store_arbiter.stop();
+    join_store(store_arbiter).await;
     Ok(end)
+}
+
+/// Waits until the store's thread has let go of the database. A process that ends while RocksDB is
+/// being closed runs its destructors twice over, and aborts.
+async fn join_store(arbiter: Arbiter) {
+    arbiter.stop();
+    let (sender, joined) = oneshot::channel();
+    let spawned = thread::Builder::new()
+        .name("store-join".to_owned())
+        .spawn(move || {
+            let _ = arbiter.join();
+            let _ = sender.send(());
+        });
+    if spawned.is_ok() && timeout(STORE_JOIN, joined).await.is_err() {
+        tracing::warn!("the store's thread did not end");
+    }
 }
 
 fn http_options(

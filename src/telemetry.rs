@@ -97,6 +97,8 @@ type FileLog = (tracing_appender::non_blocking::NonBlocking, WorkerGuard);
 fn open(path: &Path, settings: &Log) -> Result<FileLog, String> {
     let problem =
         |cause: &dyn std::fmt::Display| format!("cannot write {}: {cause}", path.display());
+    // The link points to the file by this path, from within the same directory.
+    let path = std::path::absolute(path).map_err(|error| problem(&error))?;
     let name = path
         .file_name()
         .ok_or_else(|| problem(&"it has no file name"))?

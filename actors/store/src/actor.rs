@@ -174,6 +174,8 @@ impl Handler<Stop> for StoreActor {
             .name("store-close".to_owned())
             .spawn(move || {
                 engine.close();
+                // Before the answer: the process may end with it, and must not end amid a close.
+                drop(engine);
                 let _ = closed.send(());
             });
         Box::pin(async move {
