@@ -23,13 +23,12 @@ pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Bytes that the files below a directory take on disk.
+/// Length of all files below a directory. Blocks would count what the database reserves ahead.
 pub(crate) fn used(dir: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
     files(dir)
         .iter()
         .filter_map(|file| fs::metadata(file).ok())
-        .map(|m| m.blocks() * 512)
+        .map(|m| m.len())
         .sum()
 }
 
