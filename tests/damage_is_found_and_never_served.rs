@@ -144,6 +144,7 @@ fn a_bit_in_the_middle_of_the_log() {
     home.refused().naming(&["verify"]);
     let ended = home.cli(&["verify", "--salvage"]);
     assert_eq!(ended.code, Some(6), "something is lost: {ended:?}");
+    assert!(ended.text().contains("salvaged"), "{ended:?}");
     let node = home.start();
     let client = node.client();
     let listed = client.list(100);
