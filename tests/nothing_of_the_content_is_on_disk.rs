@@ -3,9 +3,10 @@
 //! node which stored other files of the same size has not.
 //!
 //! The other files are of the same shards, since how many bytes a shard holds is no secret of the disk.
-//! Each step is done first by one of the two nodes, then by the node with the other files, then by the
-//! second of the two: whatever the clock writes the same into the first and the last, it writes into the
-//! one between as well.
+//! Names that nodes draw by lot (sessions, files) meet by chance in a letter or two, where a run begins or
+//! ends with them. So four nodes store the same, and what tells of the content is what all four share. Each
+//! step is done by two of them, then by the node with the other files, then by the other two: whatever the
+//! clock writes the same into all four, it writes into the one between as well.
 
 use std::collections::HashSet;
 use std::fs;
@@ -18,6 +19,8 @@ use crate::harness::{Home, Running, content, disk};
 const RUN: usize = 32;
 /// One blob of each way of writing.
 const SIZES: [usize; 3] = [900, 700_000, (4 << 20) + 300_000];
+/// Which of the five nodes stores other files.
+const OTHER: usize = 2;
 const NAME: &str = "minutes-of-the-secret-meeting.odt";
 const TYPE: &str = "application/vnd.oasis.opendocument.text";
 
@@ -31,35 +34,55 @@ fn keep(node: &Running, blob: &[u8]) {
     assert_eq!(answer.status, 201, "{answer:?}");
 }
 
-/// Everything in a data directory. The database's own log tells its story in numbers (times, threads,
-/// shards, durations; also in hex), which meet by chance: they are blotted out there, after the search for
-/// digests.
-fn contents(data: &Path) -> Vec<(String, Vec<u8>)> {
+/// A file of a data directory: its path there, and what is in it.
+type Held = (String, Vec<u8>);
+
+/// Everything in a data directory.
+fn contents(data: &Path) -> Vec<Held> {
     disk::files(data)
         .into_iter()
         .map(|file| {
-            (
-                file.strip_prefix(data).unwrap().display().to_string(),
-                fs::read(&file).unwrap(),
-            )
+            let name = file.strip_prefix(data).unwrap().display().to_string();
+            (name, fs::read(&file).unwrap())
         })
         .collect()
 }
 
-fn blotted(files: &[(String, Vec<u8>)]) -> Vec<Vec<u8>> {
+/// The same, for comparing. The database writes down where it lies, and its own log tells its story in
+/// numbers (times, threads, shards, durations): both are blotted out, after the files were searched for
+/// digests.
+fn blotted(home: &Home, files: &[Held]) -> Vec<Vec<u8>> {
+    let place = home.path().to_str().unwrap().as_bytes();
     files
         .iter()
         .map(|(name, bytes)| {
             let mut bytes = bytes.clone();
-            if name.starts_with("db/LOG") {
-                bytes
-                    .iter_mut()
-                    .filter(|b| b.is_ascii_hexdigit())
-                    .for_each(|b| *b = b'0');
+            while let Some(at) = disk::position(&bytes, place) {
+                bytes[at..at + place.len()].fill(b'#');
             }
-            bytes
+            if name.starts_with("db/LOG") {
+                blot(&bytes)
+            } else {
+                bytes
+            }
         })
         .collect()
+}
+
+/// A log whose numbers and names drawn by lot are all the same.
+fn blot(log: &[u8]) -> Vec<u8> {
+    let in_word = |a: &u8, b: &u8| a.is_ascii_alphanumeric() && b.is_ascii_alphanumeric();
+    let mut blotted = Vec::with_capacity(log.len());
+    for word in log.chunk_by(in_word) {
+        let number = word.iter().any(u8::is_ascii_digit);
+        let hex = word.len() >= 4 && word.iter().all(u8::is_ascii_hexdigit);
+        if number || hex || word.len() >= 20 {
+            blotted.push(b'0');
+        } else {
+            blotted.extend_from_slice(word);
+        }
+    }
+    blotted
 }
 
 /// Fingerprints of all runs, sorted: a polynomial rolled over the bytes.
@@ -87,8 +110,8 @@ fn runs(files: &[Vec<u8>]) -> Vec<u64> {
 }
 
 /// The first run of `file` whose fingerprint is among these.
-fn show(files: &[(String, Vec<u8>)], wanted: &HashSet<u64>) -> String {
-    for ((name, _), bytes) in files.iter().zip(blotted(files)) {
+fn show(home: &Home, files: &[Held], wanted: &HashSet<u64>) -> String {
+    for ((name, _), bytes) in files.iter().zip(blotted(home, files)) {
         for window in bytes.windows(RUN) {
             if runs(&[window.to_vec()])
                 .first()
@@ -115,19 +138,20 @@ fn two_nodes_with_the_same_files_share_nothing_that_tells_of_it() {
         })
         .collect();
 
-    // The first, the one between, the last.
-    let homes = [Home::new(), Home::new(), Home::new()];
+    // The one between is OTHER.
+    let homes: [Home; 5] = std::array::from_fn(|_| Home::new());
     let nodes: Vec<Running> = homes.iter().map(Home::start).collect();
     for (mine, theirs) in secret.iter().zip(&other) {
-        keep(&nodes[0], mine);
-        keep(&nodes[1], theirs);
-        keep(&nodes[2], mine);
+        for (n, node) in nodes.iter().enumerate() {
+            keep(node, if n == OTHER { theirs } else { mine });
+        }
     }
     // And one that was stored and deleted.
     let gone = content::bytes(55, 60_000);
     let shard = content::shard(&gone, 16);
     let gone_other = content::in_shard(56, gone.len(), 16, |s| s == shard);
-    for (node, blob) in nodes.iter().zip([&gone, &gone_other, &gone]) {
+    for (n, node) in nodes.iter().enumerate() {
+        let blob = if n == OTHER { &gone_other } else { &gone };
         keep(node, blob);
         let path = format!("/blobs/{}", content::cid(blob));
         assert_eq!(node.client().ask(Request::new("DELETE", path)).status, 204);
@@ -144,17 +168,22 @@ fn two_nodes_with_the_same_files_share_nothing_that_tells_of_it() {
     compare(&homes, &secret, &gone);
 }
 
-fn compare(homes: &[Home; 3], secret: &[Vec<u8>], gone: &[u8]) {
-    let [first, between, last] = homes.each_ref().map(|home| contents(&home.data()));
-    for (home, files) in [(&homes[0], &first), (&homes[2], &last)] {
-        assert!(
-            files.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() > SIZES.iter().sum(),
-            "the blobs are there"
-        );
+fn compare(homes: &[Home; 5], secret: &[Vec<u8>], gone: &[u8]) {
+    let mut shared: Option<Vec<u64>> = None;
+    let mut others = Vec::new();
+    for (n, home) in homes.iter().enumerate() {
+        let files = contents(&home.data());
+        let runs = runs(&blotted(home, &files));
+        if n == OTHER {
+            others = runs;
+            continue;
+        }
+        let size: usize = files.iter().map(|(_, bytes)| bytes.len()).sum();
+        assert!(size > SIZES.iter().sum(), "the blobs are there");
         for blob in secret.iter().map(Vec::as_slice).chain([gone]) {
-            absent(files, blob);
+            absent(&files, blob);
             // Nor in the log of the node, at its usual level.
-            let log: Vec<(String, Vec<u8>)> = disk::files(home.path())
+            let log: Vec<Held> = disk::files(home.path())
                 .into_iter()
                 .filter(|file| !file.starts_with(home.data()))
                 .map(|file| (file.display().to_string(), fs::read(&file).unwrap()))
@@ -162,29 +191,31 @@ fn compare(homes: &[Home; 3], secret: &[Vec<u8>], gone: &[u8]) {
             assert!(!log.is_empty());
             absent(&log, blob);
         }
+        shared = Some(match shared {
+            None => runs,
+            Some(shared) => shared
+                .into_iter()
+                .filter(|run| runs.binary_search(run).is_ok())
+                .collect(),
+        });
     }
-
-    let [first_runs, between_runs, last_runs] =
-        [&first, &between, &last].map(|files| runs(&blotted(files)));
-    let shared: HashSet<u64> = first_runs
-        .iter()
-        .copied()
-        .filter(|run| {
-            last_runs.binary_search(run).is_ok() && between_runs.binary_search(run).is_err()
-        })
-        .collect();
+    let mut shared = shared.unwrap();
+    assert!(!shared.is_empty(), "nodes have their format in common");
+    let in_all_four = shared.clone();
+    shared.retain(|run| others.binary_search(run).is_err());
+    let shared: HashSet<u64> = shared.into_iter().collect();
     assert!(
         shared.is_empty(),
         "{} runs betray the same content, the first in {}",
         shared.len(),
-        show(&first, &shared)
+        show(&homes[0], &contents(&homes[0].data()), &shared)
     );
 
-    // No run of the content itself, wherever it begins.
+    // No run of the content itself, wherever it begins: one that is on disk would be in all four.
     for blob in secret {
         let here = runs(std::slice::from_ref(blob))
             .into_iter()
-            .any(|run| first_runs.binary_search(&run).is_ok());
+            .any(|run| in_all_four.binary_search(&run).is_ok());
         assert!(
             !here,
             "a run of the content of {} bytes stands on disk",
@@ -194,7 +225,7 @@ fn compare(homes: &[Home; 3], secret: &[Vec<u8>], gone: &[u8]) {
 }
 
 /// Asserts that no file names a blob in any usual form.
-fn absent(files: &[(String, Vec<u8>)], blob: &[u8]) {
+fn absent(files: &[Held], blob: &[u8]) {
     let digest = content::sha256(blob);
     let hex = content::hex(&digest);
     let cid = content::cid(blob);

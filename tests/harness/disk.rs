@@ -43,19 +43,23 @@ pub(crate) fn largest(dir: &Path, ending: &str) -> Vec<PathBuf> {
     all.into_iter().map(|(_, file)| file).collect()
 }
 
-/// Whether `needle` stands somewhere in `hay`.
-pub(crate) fn contains(hay: &[u8], needle: &[u8]) -> bool {
-    assert!(!needle.is_empty());
-    let first = needle[0];
+/// Where `needle` stands first in `hay`.
+pub(crate) fn position(hay: &[u8], needle: &[u8]) -> Option<usize> {
+    let first = *needle.first().unwrap();
     let mut at = 0;
     while let Some(next) = hay[at..].iter().position(|&b| b == first) {
         at += next;
         if hay[at..].starts_with(needle) {
-            return true;
+            return Some(at);
         }
         at += 1;
     }
-    false
+    None
+}
+
+/// Whether `needle` stands somewhere in `hay`.
+pub(crate) fn contains(hay: &[u8], needle: &[u8]) -> bool {
+    position(hay, needle).is_some()
 }
 
 /// Flips one bit of a file.
