@@ -22,6 +22,7 @@ mod salvage;
 mod scan;
 mod shards;
 mod survey;
+mod wal;
 
 use std::io;
 use std::path::PathBuf;

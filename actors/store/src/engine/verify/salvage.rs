@@ -1,7 +1,7 @@
 //! Copying what is whole out of a damaged database into a new one.
 //!
-//! The damaged database is only read: its log is replayed into memory, damaged records of the log
-//! are skipped, missing files are put up with. The new one grows in a directory of its own, with the
+//! The damaged database is only read: its log is copied and the copy replayed into memory, damaged
+//! records of the log are skipped, missing files are put up with. The new one grows in a directory of its own, with the
 //! same keyring, so that sealed rows are copied as they are. At the end the two directories change
 //! places in one step of the file system; before that step nothing has changed, after it all is done.
 
@@ -26,6 +26,7 @@ use super::blob::{Fault, Source};
 use super::keep::{Keep, Row};
 use super::report::{Salvaged, Unreadable, VerifyReport};
 use super::survey::{Elsewhere, Survey};
+use super::wal;
 use super::{OfflineError, Progress, database_failed, read_default};
 
 /// Small blobs are written in batches of about this size.
@@ -95,6 +96,7 @@ pub(super) fn salvage(
         .map_err(database_failed("syncing the new database"))?;
     drop(target);
     drop(source);
+    remove_dir(&wal_dir(options))?;
     let damaged_dir = change_places(&options.db_dir, &new_dir)?;
     drop(lock);
     report.salvaged = Some(Salvaged {
@@ -145,8 +147,20 @@ fn open_damaged(
     rocks
         .options
         .set_wal_recovery_mode(DBRecoveryMode::SkipAnyCorruptedRecord);
+    let wal_dir = wal_dir(options);
+    remove_dir(&wal_dir)?;
+    wal::copy_mended(dir, &wal_dir).map_err(|cause| OfflineError::File {
+        path: wal_dir.clone(),
+        cause,
+    })?;
+    rocks.options.set_wal_dir(&wal_dir);
     let db = open(&rocks.options).map_err(refused)?;
     Ok(Damaged { db, shards })
+}
+
+/// Where the mended copies of the log files are.
+fn wal_dir(options: &EngineOptions) -> PathBuf {
+    options.tmp_dir.join("salvage.wal")
 }
 
 fn identify(db: &DB, options: &EngineOptions) -> Result<Keyring, OfflineError> {
