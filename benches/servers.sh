@@ -131,7 +131,7 @@ start_nginx() {
 $user
 daemon off;
 worker_processes auto;
-worker_rlimit_nofile 4096;
+worker_rlimit_nofile 65536;
 pid $dir/nginx.pid;
 error_log $dir/error.log warn;
 events { worker_connections 1024; }
@@ -150,8 +150,6 @@ http {
     keepalive_timeout 300s;
     client_max_body_size 0;
     client_body_buffer_size 1m;
-    open_file_cache max=20000 inactive=300s;
-    open_file_cache_valid 300s;
     server {
         listen 127.0.0.1:$port backlog=1024;
         root $dir/files;

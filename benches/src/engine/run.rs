@@ -83,7 +83,7 @@ pub struct LimitOptions {
     /// Clients beside which the limit is taken; only written into the result.
     #[arg(long, default_value_t = 16)]
     pub clients: usize,
-    /// Bytes written for "disk".
+    /// Bytes written for "disk" and "direct".
     #[arg(long, default_value = "256MiB", value_parser = size)]
     pub volume: u64,
     /// Time for "raw" and "core".
@@ -99,6 +99,8 @@ pub struct LimitOptions {
 pub enum Limit {
     /// Sequential write with one fsync.
     Disk,
+    /// The same past the page cache.
+    Direct,
     /// 4 KiB append and fdatasync.
     Raw,
     /// SHA-256 and AES-256-GCM on one core.
@@ -148,6 +150,7 @@ fn take_limit(
 ) -> Result<Sample, MachineError> {
     let (name, measured) = match kind {
         Limit::Disk => ("disk", machine.disk(volume)?),
+        Limit::Direct => ("direct", machine.direct(volume)?),
         Limit::Raw => ("raw", machine.raw(time)?),
         Limit::Core => ("core", machine.hash_and_seal(time)?),
     };
@@ -236,7 +239,8 @@ impl Run<'_> {
     fn store_limits(&mut self, case: Case) -> Result<(), EngineBenchError> {
         let kinds: &[Limit] = match case.size {
             size if is_smallest(size) => &[Limit::Raw],
-            size if size >= 1 << 30 => &[Limit::Disk, Limit::Core],
+            size if size >= 1 << 30 => &[Limit::Disk, Limit::Direct, Limit::Core],
+            size if size >= 64 << 20 => &[Limit::Disk, Limit::Direct],
             _ => &[Limit::Disk],
         };
         let volume = self.options.volume.max(case.size);

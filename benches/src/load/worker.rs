@@ -133,6 +133,9 @@ impl Client {
                 Work::Measure(blobs) => self.measured(blobs, &mut done).await,
             }
             if done.tally.failures() > failures {
+                if matches!(work, Work::Prepare) {
+                    break; // Without its blobs the run is off; no need to wait for more of the same.
+                }
                 tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
             }
         }
