@@ -12,8 +12,9 @@ use bytecave_messages::lifecycle::{DeathWatch, PartChanged, PartState, Stop};
 use bytecave_messages::ports::{StorePort, notify};
 use bytecave_messages::store::BlobStored;
 
-/// How often the outbox is looked at: many stores share one batch.
-const OUTBOX_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the outbox is looked at: many stores share one batch, and a family that was written to
+/// is not written to again for the sake of its outbox alone.
+const OUTBOX_INTERVAL: Duration = Duration::from_secs(30);
 const REASON: &str = "this version makes no copies on peers yet; nothing needs to be set";
 
 /// The shell. With nobody to copy to, the outbox cursor advances past whatever was stored;

@@ -108,6 +108,7 @@ impl Group<'_> {
         let inner = self.inner;
         let place = inner.owned_place(shard, cid(&meta.digest))?;
         let found = self.find(&place, name)?;
+        let bytes = (sealed.len() + sealed_meta.len()) as u64;
         match found {
             Found::Here(old) if !old.quarantined => Ok(Kept {
                 meta: (*old).clone(),
@@ -115,6 +116,7 @@ impl Group<'_> {
             }),
             Found::Absent => {
                 self.count_in(&place, name, &meta)?;
+                self.memory.memtables.count(shard.get(), bytes);
                 self.batch
                     .put_cf(&place.handle, name_key(prefix::DATA, name), sealed);
                 self.put_sealed_meta(&place, name, sealed_meta, meta.clone());
@@ -122,6 +124,7 @@ impl Group<'_> {
             }
             damaged => {
                 let healed = self.heal(&place, name, meta, &damaged)?;
+                self.memory.memtables.count(shard.get(), bytes);
                 self.batch
                     .put_cf(&place.handle, name_key(prefix::DATA, name), sealed);
                 Ok(healed)
