@@ -209,6 +209,10 @@ pub(crate) async fn ready(shared: web::Data<Shared>) -> Result<HttpResponse, Pro
     if shared.store_is_gone() {
         waiting.push("store, which is gone".to_owned());
     }
+    // Ready means that every route answers, and several answer from the store's first snapshot.
+    if shared.view().is_none() && waiting.is_empty() {
+        waiting.push("store, which has not said yet how it is".to_owned());
+    }
     let parts: Vec<PartAnswer> = parts
         .into_iter()
         .map(|(actor, state)| PartAnswer { actor, state })
