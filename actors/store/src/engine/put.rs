@@ -212,14 +212,14 @@ fn prepare_and_submit(
     }
 }
 
-enum Prepared {
+pub(super) enum Prepared {
     /// It is stored already.
     Here(Box<Kept>),
     Ready(Box<Ready>),
 }
 
 /// A small blob, hashed and sealed.
-struct Ready {
+pub(super) struct Ready {
     name: super::keyring::SealedName,
     shard: bytecave_core::ShardId,
     meta: BlobMeta,
@@ -229,7 +229,11 @@ struct Ready {
 }
 
 impl Ready {
-    fn with_reply(self, slots: Option<OwnedSemaphorePermit>, reply: Reply<Kept>) -> SmallPut {
+    pub(super) fn with_reply(
+        self,
+        slots: Option<OwnedSemaphorePermit>,
+        reply: Reply<Kept>,
+    ) -> SmallPut {
         SmallPut {
             name: self.name,
             shard: self.shard,
@@ -243,7 +247,11 @@ impl Ready {
     }
 }
 
-fn prepare(inner: &Inner, content: &[u8], details: Details) -> Result<Prepared, StoreError> {
+pub(super) fn prepare(
+    inner: &Inner,
+    content: &[u8],
+    details: Details,
+) -> Result<Prepared, StoreError> {
     let digest = Digest::of(content);
     check_expected(&details, digest)?;
     let shard = inner.shard_of(&digest);

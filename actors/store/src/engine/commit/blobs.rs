@@ -7,7 +7,7 @@ use bytecave_messages::store::StoreError;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Group, Reply, cid, subtract};
-use crate::engine::keyring::SealedName;
+use crate::engine::keyring::{SealedName, record_key_id};
 use crate::engine::layout::{id_key, name_key, outbox_key, prefix};
 use crate::engine::record::{
     self, BlobMeta, ChunkRun, Counters, DropRecord, Layout, OutboxItem, OutboxKind, Tombstone,
@@ -119,7 +119,13 @@ impl Group<'_> {
                 self.memory.memtables.count(shard.get(), bytes);
                 self.batch
                     .put_cf(&place.handle, name_key(prefix::DATA, name), sealed);
-                self.put_sealed_meta(&place, name, sealed_meta, meta.clone());
+                if record_key_id(sealed_meta).ok() == Some(self.keyring.current_key()) {
+                    self.put_sealed_meta(&place, name, sealed_meta, meta.clone());
+                } else {
+                    // It was sealed before a rotation that may be past this shard by now, and that
+                    // retires the older key at its end.
+                    self.put_meta(&place, name, meta.clone())?;
+                }
                 Ok(Kept { meta, new: true })
             }
             damaged => {

@@ -5,6 +5,7 @@ use crate::engine::commit::Op;
 use crate::engine::commit::upkeep::InstallKeyring;
 use crate::engine::keyring::record_key_id;
 use crate::engine::layout::{ROTATION_KEY, prefix};
+use crate::engine::put;
 use crate::engine::rotate::Rotation;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,6 +31,24 @@ async fn every_record_comes_under_the_new_key_and_the_old_one_goes() {
         assert!(cave.read(BlobCid::of(blob), None).await.unwrap() == *blob);
     }
     assert_eq!(cave.snapshot().blobs, 301);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_put_that_was_sealed_before_a_rotation_is_not_left_under_the_retired_key() {
+    let cave = Cave::new();
+    let inner = &cave.engine().inner;
+    let prepared = put::prepare(inner, b"slow to commit", put::Details::default()).unwrap();
+    let put::Prepared::Ready(ready) = prepared else {
+        panic!("it is not here yet");
+    };
+    cave.engine().rotate_keys().await.unwrap();
+    let answer = inner
+        .queue
+        .submit(|reply| Op::Put(Box::new(ready.with_reply(None, reply))));
+    assert!(answer.await.unwrap().unwrap().new);
+    assert_eq!(keys_of_records(&cave), [2].into());
+    let cid = BlobCid::of(b"slow to commit");
+    assert_eq!(cave.read(cid, None).await.unwrap(), b"slow to commit");
 }
 
 #[tokio::test(flavor = "multi_thread")]
