@@ -7,15 +7,14 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{self, Command, Stdio};
 
 use bytecave_core::BlobCid;
 use bytecave_messages::store::StoreError;
 use bytecave_store::engine::Engine;
 use bytecave_store::offline::Mode;
-use fail::FailScenario;
 
-use crate::harness::{LARGE, Store, content, expect_whole, get, wait_until_freed};
+use crate::harness::{LARGE, Store, content, expect_whole, get, wait_until, wait_until_freed};
 
 /// In the child's working directory: what it was answered, a line for each.
 const ANSWERS: &str = "answers";
@@ -57,7 +56,6 @@ fn child() {
         return;
     }
     let mut answers = File::options().append(true).open(answers).unwrap();
-    let scenario = FailScenario::setup();
     let store = Store::at(&dir);
     let engine = store.open();
     for step in steps() {
@@ -76,8 +74,6 @@ fn child() {
         }
         writeln!(answers, "done {step:?}").unwrap();
     }
-    drop(engine);
-    scenario.teardown();
 }
 
 /// Whether each content must be there: `None` where the crash fell between question and answer.
@@ -106,19 +102,36 @@ fn crash(dir: &Path, point: &str, after: usize) {
     } else {
         format!("{point}={after}*off->return")
     };
-    let output = Command::new(std::env::current_exe().unwrap())
+    let log = dir.join("child.log");
+    let output = File::create(&log).unwrap();
+    let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "--ignored", "--nocapture", "--test-threads=1"])
         .arg(concat!(module_path!(), "::child").trim_start_matches("faults::"))
         .env("FAILPOINTS", &setting)
         .current_dir(dir)
-        .output()
+        .stdout(Stdio::null())
+        .stderr(output)
+        .spawn()
         .unwrap();
+    let mut child = Child(child);
+    wait_until("the child ends", || child.0.try_wait().unwrap().is_some());
     assert_eq!(
-        output.status.signal(),
+        child.0.wait().unwrap().signal(),
         Some(SIGABRT),
         "{setting} did not crash it: {}",
-        String::from_utf8_lossy(&output.stderr)
+        fs::read_to_string(log).unwrap_or_default()
     );
+}
+
+/// A process that does not outlive the test.
+struct Child(process::Child);
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // It has ended, but for a test that gave it up.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Crashes at `point` when it is reached for the `after + 1`st time, and looks at what is left.

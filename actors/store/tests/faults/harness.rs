@@ -220,7 +220,7 @@ pub(crate) fn expect_damaged(engine: &Engine, content: &[u8]) {
 }
 
 /// Waits until `condition` holds.
-pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < deadline, "in vain: {what}");
