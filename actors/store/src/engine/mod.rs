@@ -13,6 +13,7 @@
 //! the write-ahead log and flushes nothing.
 
 mod blob_files;
+mod cache;
 pub mod codec;
 mod commit;
 mod failpoint;

@@ -134,11 +134,13 @@ impl Pool {
     {
         let (answer, result) = oneshot::channel();
         let job = Box::new(move || {
-            if let Ok(value) = catch_unwind(AssertUnwindSafe(job)) {
+            let done = catch_unwind(AssertUnwindSafe(job));
+            // Before anybody is told, so that who was told finds a place.
+            drop(place);
+            if let Ok(value) = done {
                 // Nobody may be waiting any more.
                 let _ = answer.send(value);
             }
-            drop(place);
         });
         let mut state = self.shared.lock();
         if state.closed {

@@ -14,6 +14,7 @@ use rocksdb::ErrorKind;
 
 use super::Engine;
 use super::blob_files;
+use super::cache::Cached;
 use super::commit::Op;
 use super::commit::blobs::Quarantine;
 use super::keyring::SealedName;
@@ -119,7 +120,7 @@ impl Engine {
         self.inner
             .readers
             .run(move || {
-                let located = locate(&inner, cid)?;
+                let located = locate(&inner, cid, false)?;
                 Ok(info(&located.meta, located.place.family.shard))
             })
             .await
@@ -204,14 +205,25 @@ async fn feed<H>(reader: Box<LargeReader>, first: Vec<Bytes>, mut sender: BodySe
     }
 }
 
-fn locate(inner: &Inner, cid: BlobCid) -> Result<Located<'_>, StoreError> {
+/// Finds a blob; `fresh` asks the database even if its metadata was read lately.
+fn locate(inner: &Inner, cid: BlobCid, fresh: bool) -> Result<Located<'_>, StoreError> {
     let digest = cid.digest();
     let not_found = || StoreError::NotFound { cid };
     let place = inner.place(inner.shard_of(&digest)).ok_or_else(not_found)?;
     let keyring = inner.keyring();
     let name = keyring.sealed_name(&digest);
+    let ticket = match inner.metas.get(&name) {
+        Cached::Hit(meta) if !fresh => return Ok(Located { place, name, meta }),
+        Cached::Hit(_) => None,
+        Cached::Miss(ticket) => Some(ticket),
+    };
     match inner.find(&place, &keyring, &name)? {
-        Found::Here(meta) => Ok(Located { place, name, meta }),
+        Found::Here(meta) => {
+            if let Some(ticket) = ticket {
+                inner.metas.fill(&name, &meta, ticket);
+            }
+            Ok(Located { place, name, meta })
+        }
         Found::Absent => Err(not_found()),
         Found::Unreadable => Err(StoreError::Damaged { cid }),
     }
@@ -220,7 +232,7 @@ fn locate(inner: &Inner, cid: BlobCid) -> Result<Located<'_>, StoreError> {
 fn open(inner: &Arc<Inner>, cid: BlobCid, range: Option<ByteRange>) -> Result<Opened, StoreError> {
     let mut tried = None;
     for _ in 0..ATTEMPTS {
-        let located = locate(inner, cid)?;
+        let located = locate(inner, cid, tried.is_some())?;
         let Located { place, meta, .. } = &located;
         if meta.quarantined {
             return Err(StoreError::Damaged { cid });
@@ -379,7 +391,7 @@ impl LargeReader {
             tracing::error!(cause, "reading a chunk failed");
             return BodyError::StoreFailed;
         }
-        match locate(&self.inner, BlobCid::from_digest(self.meta.digest)) {
+        match locate(&self.inner, BlobCid::from_digest(self.meta.digest), true) {
             Ok(located) if located.meta.blob_id == self.meta.blob_id => {
                 self.inner.quarantine(&located, error);
                 BodyError::Damaged

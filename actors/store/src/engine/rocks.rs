@@ -42,7 +42,8 @@ pub(crate) struct Rocks {
 impl Rocks {
     /// The options of the engine, with at most `open_files` files open.
     pub(crate) fn new(engine: &EngineOptions, open_files: i32) -> Result<Self, rocksdb::Error> {
-        let cache = Cache::new_lru_cache(engine.block_cache_bytes);
+        // Readers of this kind of cache take no lock.
+        let cache = Cache::new_hyper_clock_cache(engine.block_cache_bytes, 0);
         // No stall: memory pinned by an iterator counts too, and a job that iterates and writes
         // could wait for itself for ever. The commit thread paces the writes instead.
         let write_buffers =

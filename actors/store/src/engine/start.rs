@@ -10,6 +10,7 @@ use bytecave_messages::store::StoreError;
 use rocksdb::DB;
 use tokio::sync::Semaphore;
 
+use super::cache::MetaCache;
 use super::commit::large::Abandon;
 use super::commit::queue::CommitQueue;
 use super::commit::{self, Op};
@@ -140,6 +141,7 @@ fn assemble(options: EngineOptions, opened: Opened) -> Result<(Inner, Unfinished
         keyring: RwLock::new(Arc::new(keyring)),
         families,
         counters: Mutex::new(counters),
+        metas: MetaCache::new(),
         space,
         health: Health::default(),
         queue: CommitQueue::default(),

@@ -11,6 +11,7 @@
 
 pub(crate) mod blobs;
 pub(crate) mod large;
+mod memtables;
 pub(crate) mod queue;
 pub(crate) mod upkeep;
 
@@ -20,7 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytecave_core::Digest;
 use bytecave_messages::store::{Durability, StoreError};
@@ -29,6 +30,7 @@ use tokio::sync::oneshot;
 
 use self::blobs::{Advance, Delete, Pin, Quarantine, SmallPut};
 use self::large::{Abandon, Begin, Finish};
+use self::memtables::Memtables;
 use self::queue::Next;
 use self::upkeep::{Collected, Forget, Freed, InstallKeyring, Reseal};
 use super::failpoint::failpoint;
@@ -38,12 +40,6 @@ use super::record::{self, BlobMeta, Counters};
 use super::rocks::write_options;
 use super::seal::BlobId;
 use super::state::{Found, Inner, Place, failed, record_failed};
-
-/// Memtables may pass their limit by this part of it before the commit thread waits for flushes.
-const PACE_ABOVE: usize = 4;
-/// Longest such wait for one group: flushing is then behind, or stuck, and the write decides.
-const PACE_AT_MOST: Duration = Duration::from_secs(2);
-const PACE_STEP: Duration = Duration::from_millis(2);
 
 /// Where an operation's answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -99,6 +95,7 @@ type Completion = Box<dyn FnOnce(&Inner, Result<(), StoreError>) + Send>;
 pub(crate) struct Memory {
     /// Large blobs between their intent and their end, and who waits to store the same.
     pub(crate) begun: HashMap<SealedName, Vec<Begin>>,
+    pub(crate) memtables: Memtables,
 }
 
 /// Operations that become one batch.
@@ -174,22 +171,12 @@ fn commit(inner: &Arc<Inner>, memory: &mut Memory, ops: Vec<Op>) -> bool {
     for op in ops {
         group.apply(op);
     }
-    pace(inner);
+    let waited = group.memory.memtables.make_room(inner);
+    let waited = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+    inner.stats.paced_ms.fetch_add(waited, Ordering::Relaxed);
     inner.stats.groups.fetch_add(1, Ordering::Relaxed);
     inner.stats.operations.fetch_add(count, Ordering::Relaxed);
     group.write()
-}
-
-/// Waits while memtables are far above their limit: the limit alone is ignored under a burst.
-fn pace(inner: &Inner) {
-    let limit = inner.options.write_buffer_bytes;
-    let ceiling = limit + limit / PACE_ABOVE;
-    let began = Instant::now();
-    while inner.rocks.write_buffers.get_usage() > ceiling && began.elapsed() < PACE_AT_MOST {
-        thread::sleep(PACE_STEP);
-    }
-    let waited = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    inner.stats.paced_ms.fetch_add(waited, Ordering::Relaxed);
 }
 
 impl<'a> Group<'a> {
@@ -377,8 +364,11 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Makes the new counters the ones that everybody sees.
+    /// Makes the new counters and metadata the ones that everybody sees.
     fn publish(&mut self) {
+        for (name, meta) in &self.metas {
+            self.inner.metas.change(name, meta.as_ref());
+        }
         let changed = std::mem::take(&mut self.counters);
         let mut all = self.inner.lock_counters();
         for (shard, counters) in changed {
