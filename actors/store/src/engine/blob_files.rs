@@ -21,7 +21,11 @@ pub(crate) fn holding(dir: &Path, key: &[u8]) -> Vec<String> {
     };
     let mut names: Vec<String> = entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| Path::new(name).extension().is_some_and(|kind| kind == "blob"))
+        .filter(|name| {
+            Path::new(name)
+                .extension()
+                .is_some_and(|kind| kind == "blob")
+        })
         // A file that cannot be read to its end has said what it could.
         .filter(|name| holds(&dir.join(name), key).unwrap_or_default())
         .collect();

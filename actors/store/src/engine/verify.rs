@@ -15,6 +15,8 @@
 //! running node out.
 
 mod blob;
+mod counts;
+mod default;
 mod keep;
 mod repair;
 mod report;
@@ -31,6 +33,7 @@ use bytecave_core::{ShardCount, ShardId};
 use rocksdb::DB;
 use thiserror::Error;
 
+use self::default::read_default;
 use self::keep::JustLook;
 pub use self::report::{
     Count, DamagedBlob, DropReport, DroppedShard, Findings, LISTED, Orphans, Repaired, Salvaged,
@@ -171,6 +174,9 @@ fn look_through(
     } = opened;
     let count = options.shards.count();
     let elsewhere = read_default(db, keyring, count, report, &mut |_, _| Ok(()))?;
+    if repairing {
+        repair::repair_default(db, &elsewhere, report)?;
+    }
     for shard in shards {
         let name = shard_family(*shard);
         let surveyed = Survey {
@@ -197,117 +203,6 @@ fn expect_database(options: &EngineOptions) -> Result<(), OfflineError> {
         Err(OfflineError::NoDatabase {
             path: options.db_dir.clone(),
         })
-    }
-}
-
-/// Takes a row of `default` that was found whole.
-type KeepRow<'s> = dyn FnMut(&[u8], &[u8]) -> Result<(), OfflineError> + 's;
-
-/// Reads what `default` says about the families; tombstones that are whole go to `keep`.
-fn read_default(
-    db: &DB,
-    keyring: &Keyring,
-    count: ShardCount,
-    report: &mut VerifyReport,
-    keep: &mut KeepRow<'_>,
-) -> Result<Elsewhere, OfflineError> {
-    let mut elsewhere = Elsewhere::default();
-    let mut unfinished = Unfinished::default();
-    let default = DefaultFamily { db, keyring };
-    // Also where the record itself does not open, its key tells whose chunks are spoken for.
-    default.walk(
-        prefix::INTENT,
-        "intents",
-        report,
-        |key, opened: Option<Intent>, _| {
-            elsewhere.runs.extend(parse_id_key(prefix::INTENT, key));
-            unfinished.intents += u64::from(opened.is_some());
-            Ok(())
-        },
-    )?;
-    default.walk(
-        prefix::DROP,
-        "drops",
-        report,
-        |key, opened: Option<DropRecord>, _| {
-            elsewhere.runs.extend(parse_id_key(prefix::DROP, key));
-            unfinished.drops += u64::from(opened.is_some());
-            if let Some(DropRecord(run)) = opened {
-                *elsewhere.dropping.entry(run.family).or_default() += run.sealed_size;
-            }
-            Ok(())
-        },
-    )?;
-    default.walk(
-        prefix::TOMBSTONE,
-        "tombstones",
-        report,
-        |key, opened: Option<Tombstone>, sealed| {
-            if let (Some(name), Some(tombstone)) = (parse_name_key(prefix::TOMBSTONE, key), opened)
-            {
-                let shard = count.shard_of(&tombstone.digest);
-                let of_shard = elsewhere.tombstones.entry(shard).or_default();
-                of_shard.insert(name, tombstone.digest);
-                keep(key, sealed)?;
-            }
-            Ok(())
-        },
-    )?;
-    report.unfinished = unfinished;
-    Ok(elsewhere)
-}
-
-/// The family `default`.
-struct DefaultFamily<'a> {
-    db: &'a DB,
-    keyring: &'a Keyring,
-}
-
-impl DefaultFamily<'_> {
-    /// Calls `row` with each record of a kind: its key, the record if it opens, and its bytes.
-    fn walk<R: Record>(
-        &self,
-        prefix: u8,
-        what: &'static str,
-        report: &mut VerifyReport,
-        mut row: impl FnMut(&[u8], Option<R>, &[u8]) -> Result<(), OfflineError>,
-    ) -> Result<(), OfflineError> {
-        let family = self
-            .db
-            .cf_handle(DEFAULT_FAMILY)
-            .ok_or_else(|| OfflineError::NoFamily {
-                family: DEFAULT_FAMILY.to_owned(),
-            })?;
-        let span = Span {
-            db: self.db,
-            family: &family,
-            from: vec![prefix],
-            to: vec![prefix + 1],
-        };
-        let gaps = span.walk(|key, sealed| {
-            let opened = match record::open::<R>(self.keyring, DEFAULT_FAMILY, key, sealed) {
-                Ok(record) => Some(record),
-                Err(error) if survey::is_newer(&error) => return Err(OfflineError::Record(error)),
-                Err(error) => {
-                    report.bad_records.add(Unreadable {
-                        family: DEFAULT_FAMILY.to_owned(),
-                        what,
-                        cause: error.to_string(),
-                    });
-                    None
-                }
-            };
-            row(key, opened, sealed)?;
-            Ok(Go::On)
-        })?;
-        for cause in gaps {
-            report.unreadable.add(Unreadable {
-                family: DEFAULT_FAMILY.to_owned(),
-                what,
-                cause,
-            });
-        }
-        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use bytecave_messages::store::StoreError;
 use bytecave_store::engine::OpenError;
 use bytecave_store::offline::Mode;
 
-use crate::harness::{LARGE, Store, expect_damaged, expect_whole, get};
+use crate::harness::{LARGE, Store, content, expect_damaged, expect_whole, get};
 
 /// The first row of a family whose key begins so.
 fn first_row(db: &rocksdb::DB, family: &str, kind: u8) -> (Vec<u8>, Vec<u8>) {
@@ -42,6 +42,35 @@ fn unreadable_counters_refuse_the_start_until_they_are_made_anew() {
     assert_eq!(report.repaired.unwrap().counters, 1);
     assert_eq!(store.open().snapshot().shards, before);
     assert_eq!(store.verified_clean(), 5);
+}
+
+#[test]
+fn unreadable_notes_of_what_is_under_way_refuse_the_start_until_they_are_removed() {
+    let store = Store::new();
+    let engine = store.open();
+    let kept = content(1, 3000);
+    store.put(&engine, &kept);
+    drop(engine);
+    let db = store.raw();
+    for (kind, len) in [(b'i', 16), (b'x', 16), (b't', 32)] {
+        db.put([&[kind], &vec![9; len][..]].concat(), [1; 90])
+            .unwrap();
+    }
+    // Counters of a family without a blob.
+    let empty = (0..16).find(|shard| *shard != u64::from(store.shard_of(&kept).get()));
+    let family = format!("shard-{:04}", empty.unwrap());
+    db.put_cf(&db.cf_handle(&family).unwrap(), "s", [1; 90])
+        .unwrap();
+    drop(db);
+
+    let error = store.refusal();
+    assert!(error.to_string().contains("verify --repair"), "{error}");
+    let report = store.verify(Mode::Repair);
+    assert_eq!(report.bad_records.total, 4, "{report:#?}");
+    let repaired = report.repaired.unwrap();
+    assert_eq!((repaired.rows_removed, repaired.counters), (3, 1));
+    assert_eq!(store.verified_clean(), 1);
+    expect_whole(&store.open(), &kept);
 }
 
 #[test]

@@ -9,8 +9,29 @@ use super::super::rocks::write_options;
 use super::super::seal::BlobId;
 use super::report::{Repaired, VerifyReport};
 use super::scan::Handle;
-use super::survey::{Action, Surveyed};
+use super::survey::{Action, Elsewhere, Surveyed};
 use super::{OfflineError, database_failed};
+
+/// Removes what does not open in `default`. The chunks that such a record stood for are orphans.
+pub(super) fn repair_default(
+    db: &DB,
+    elsewhere: &Elsewhere,
+    report: &mut VerifyReport,
+) -> Result<(), OfflineError> {
+    let mut batch = WriteBatch::default();
+    for key in &elsewhere.bad_rows {
+        batch.delete(key);
+    }
+    if batch.is_empty() {
+        return Ok(());
+    }
+    db.write_opt(batch, &write_options(true))
+        .map_err(database_failed("writing the repair"))?;
+    if let Some(total) = &mut report.repaired {
+        total.rows_removed += elsewhere.bad_rows.len() as u64;
+    }
+    Ok(())
+}
 
 /// Repairs the family `name`: one synced batch, then files.
 pub(super) fn repair(

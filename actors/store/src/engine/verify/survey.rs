@@ -30,6 +30,8 @@ pub(super) struct Elsewhere {
     pub(super) dropping: HashMap<String, u64>,
     /// Deleted contents: they count in the fingerprint of their shard.
     pub(super) tombstones: HashMap<ShardId, HashMap<SealedName, Digest>>,
+    /// Keys of records that do not open.
+    pub(super) bad_rows: Vec<Vec<u8>>,
 }
 
 /// What a repair of a family would do.
@@ -80,6 +82,8 @@ struct Family<'a> {
     /// Whether chunks of one of them cannot be read.
     large_unreadable: bool,
     complete: bool,
+    /// Whether its counters are there and do not open.
+    bad_counters: bool,
     /// The last name of the page before.
     after: Option<SealedName>,
 }
@@ -105,6 +109,7 @@ impl<'a> Survey<'a> {
             large: HashMap::new(),
             large_unreadable: false,
             complete: true,
+            bad_counters: false,
             after: None,
         };
         self.metadata(&mut family, keep)?;
@@ -404,16 +409,6 @@ pub(super) fn is_newer(error: &RecordError) -> bool {
         error,
         RecordError::Newer { .. } | RecordError::Keyring(KeyringError::Newer { .. })
     )
-}
-
-fn count_of(counters: &Counters) -> Count {
-    Count {
-        blobs: counters.blobs,
-        bytes: counters.bytes,
-        sealed_bytes: counters.sealed_bytes,
-        quarantined: counters.quarantined,
-        fingerprint: counters.fingerprint,
-    }
 }
 
 /// The first key behind `key`.
