@@ -29,8 +29,7 @@ mod wal;
 use std::io;
 use std::path::PathBuf;
 
-use bytecave_core::{ShardCount, ShardId};
-use rocksdb::DB;
+use bytecave_core::ShardId;
 use thiserror::Error;
 
 use self::default::read_default;
@@ -40,13 +39,12 @@ pub use self::report::{
     Unfinished, Unreadable, VerifyReport, WrongCounters,
 };
 pub use self::shards::drop_shards;
-use self::survey::{Elsewhere, Survey};
-use super::keyring::{Keyring, KeyringError};
-use super::layout::{DEFAULT_FAMILY, parse_id_key, parse_name_key, prefix, shard_family};
+use self::survey::Survey;
+use super::keyring::KeyringError;
+use super::layout::shard_family;
 use super::open::{self, OpenError, Opened};
 use super::options::EngineOptions;
-use super::record::{self, DropRecord, Intent, Record, RecordError, Tombstone};
-use scan::{Go, Span};
+use super::record::RecordError;
 
 /// What to do beside looking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

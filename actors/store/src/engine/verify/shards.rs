@@ -11,8 +11,9 @@ use super::super::open::{self, Opened};
 use super::super::options::EngineOptions;
 use super::super::record::{self, ChunkRun, Counters, DropRecord, Intent, Record};
 use super::super::rocks::write_options;
+use super::default::DefaultFamily;
 use super::report::{DropReport, DroppedShard, VerifyReport};
-use super::{DefaultFamily, OfflineError, Progress, database_failed, expect_database};
+use super::{OfflineError, Progress, database_failed, expect_database};
 
 /// Drops the families of `shards`, with all blobs in them. None of them may be one that `options`
 /// keep. What was dropped when this fails half way stays dropped; calling it again goes on.

@@ -7,14 +7,12 @@ use rocksdb::DB;
 
 use super::super::blob_files;
 use super::super::keyring::{Keyring, KeyringError, SealedName};
-use super::super::layout::{
-    COUNTERS_KEY, chunk_key, name_key, parse_id_key, parse_name_key, parse_outbox_key, prefix,
-};
-use super::super::record::{self, BlobMeta, Counters, Layout, OutboxItem, RecordError};
+use super::super::layout::{chunk_key, name_key, parse_id_key, parse_name_key, prefix};
+use super::super::record::{self, BlobMeta, Counters, Layout, RecordError};
 use super::super::seal::{self, BlobId};
 use super::blob::{Fault, Source, check_small};
 use super::keep::{Keep, Row};
-use super::report::{Count, DamagedBlob, Unreadable, VerifyReport, WrongCounters};
+use super::report::{DamagedBlob, Unreadable, VerifyReport};
 use super::scan::{Go, Handle, Span};
 use super::{OfflineError, Progress};
 
@@ -71,21 +69,21 @@ pub(super) struct Survey<'a> {
 }
 
 /// A family under way.
-struct Family<'a> {
-    shard: ShardId,
-    name: &'a str,
-    handle: &'a Handle<'a>,
-    counters: Counters,
-    actions: Vec<Action>,
+pub(super) struct Family<'a> {
+    pub(super) shard: ShardId,
+    pub(super) name: &'a str,
+    pub(super) handle: &'a Handle<'a>,
+    pub(super) counters: Counters,
+    pub(super) actions: Vec<Action>,
     /// Chunks and pages of each large blob.
-    large: HashMap<BlobId, u32>,
+    pub(super) large: HashMap<BlobId, u32>,
     /// Whether chunks of one of them cannot be read.
-    large_unreadable: bool,
-    complete: bool,
+    pub(super) large_unreadable: bool,
+    pub(super) complete: bool,
     /// Whether its counters are there and do not open.
-    bad_counters: bool,
+    pub(super) bad_counters: bool,
     /// The last name of the page before.
-    after: Option<SealedName>,
+    pub(super) after: Option<SealedName>,
 }
 
 impl<'a> Survey<'a> {
@@ -372,7 +370,7 @@ impl<'a> Survey<'a> {
         Ok(())
     }
 
-    fn span<'s>(&self, family: &Family<'s>, from: Vec<u8>, to: Vec<u8>) -> Span<'s>
+    pub(super) fn span<'s>(&self, family: &Family<'s>, from: Vec<u8>, to: Vec<u8>) -> Span<'s>
     where
         'a: 's,
     {
@@ -384,7 +382,7 @@ impl<'a> Survey<'a> {
         }
     }
 
-    fn unreadable(&mut self, family: &str, what: &'static str, causes: Vec<String>) {
+    pub(super) fn unreadable(&mut self, family: &str, what: &'static str, causes: Vec<String>) {
         for cause in causes {
             self.report.unreadable.add(Unreadable {
                 family: family.to_owned(),
@@ -394,7 +392,7 @@ impl<'a> Survey<'a> {
         }
     }
 
-    fn bad_record(&mut self, family: &str, what: &'static str, cause: String) {
+    pub(super) fn bad_record(&mut self, family: &str, what: &'static str, cause: String) {
         self.report.bad_records.add(Unreadable {
             family: family.to_owned(),
             what,
