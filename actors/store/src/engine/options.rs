@@ -35,7 +35,7 @@ pub struct EngineOptions {
     pub tombstone_keep: Duration,
     /// Share of dead bytes at which a family is compacted.
     pub gc_dead_ratio: f64,
-    /// Memory for cached reads, in bytes.
+    /// Memory for cached reads, in bytes: half for blocks of the database, half for small blobs.
     pub block_cache_bytes: usize,
     /// Memory for writes not yet in a table file, in bytes.
     pub write_buffer_bytes: usize,

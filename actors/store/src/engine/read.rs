@@ -21,7 +21,9 @@ use super::keyring::SealedName;
 use super::layout::{chunk_key, name_key, prefix};
 use super::record::{BlobMeta, Layout};
 use super::rocks::chunk_read_options;
-use super::seal::{BlobCipher, SEALED_SEGMENT_BYTES, SEGMENT_BYTES, sealed_len, segment_count};
+use super::seal::{
+    BlobCipher, SEALED_SEGMENT_BYTES, SEGMENT_BYTES, SealError, sealed_len, segment_count,
+};
 use super::state::{Found, Inner, Place, failed, info, seal_failed, stopped};
 
 /// Chunks that one job reads: enough that the hop between threads does not count, few enough that a
@@ -81,6 +83,9 @@ impl Engine {
         range: Option<ByteRange>,
         held: H,
     ) -> Result<BlobRead, StoreError> {
+        if let Some(read) = open_cached(&self.inner, cid, range)? {
+            return Ok(read);
+        }
         let inner = Arc::clone(&self.inner);
         let opened = self
             .inner
@@ -111,7 +116,19 @@ impl Engine {
         cid: BlobCid,
         range: Option<ByteRange>,
     ) -> Result<Opened, StoreError> {
-        open(&self.inner, cid, range)
+        match open_cached(&self.inner, cid, range)? {
+            Some(BlobRead {
+                info,
+                offset,
+                body: BlobBody::Whole(bytes),
+                ..
+            }) => Ok(Opened::Whole {
+                info,
+                offset,
+                bytes,
+            }),
+            _ => open(&self.inner, cid, range),
+        }
     }
 
     /// What is known of a blob.
@@ -134,6 +151,32 @@ enum Started {
         reader: Box<LargeReader>,
         first: Vec<Bytes>,
     },
+}
+
+/// Reads a blob whose sealed bytes are in the cache; `None` if they are not, or do not open.
+fn open_cached(
+    inner: &Inner,
+    cid: BlobCid,
+    range: Option<ByteRange>,
+) -> Result<Option<BlobRead>, StoreError> {
+    let digest = cid.digest();
+    let name = inner.keyring().sealed_name(&digest);
+    let Cached::Hit(meta, Some(sealed)) = inner.cache.get(&name) else {
+        return Ok(None);
+    };
+    if meta.quarantined {
+        return Err(StoreError::Damaged { cid });
+    }
+    let range = resolve(range, meta.size)?;
+    let Ok(bytes) = unseal(&meta, &sealed, &range) else {
+        return Ok(None);
+    };
+    Ok(Some(BlobRead {
+        info: info(&meta, inner.shard_of(&digest)),
+        offset: range.start,
+        len: bytes.len() as u64,
+        body: BlobBody::Whole(bytes),
+    }))
 }
 
 /// Opens the blob and reads its first chunks, so that damage there is an error and no broken stream.
@@ -212,15 +255,15 @@ fn locate(inner: &Inner, cid: BlobCid, fresh: bool) -> Result<Located<'_>, Store
     let place = inner.place(inner.shard_of(&digest)).ok_or_else(not_found)?;
     let keyring = inner.keyring();
     let name = keyring.sealed_name(&digest);
-    let ticket = match inner.metas.get(&name) {
-        Cached::Hit(meta) if !fresh => return Ok(Located { place, name, meta }),
-        Cached::Hit(_) => None,
+    let ticket = match inner.cache.get(&name) {
+        Cached::Hit(meta, _) if !fresh => return Ok(Located { place, name, meta }),
+        Cached::Hit(..) => None,
         Cached::Miss(ticket) => Some(ticket),
     };
     match inner.find(&place, &keyring, &name)? {
         Found::Here(meta) => {
             if let Some(ticket) = ticket {
-                inner.metas.fill(&name, &meta, ticket);
+                inner.cache.fill(&name, &meta, ticket);
             }
             Ok(Located { place, name, meta })
         }
@@ -295,30 +338,35 @@ fn open_small(
     range: &Range<u64>,
 ) -> Result<Bytes, ChunkError> {
     let Located { place, name, meta } = located;
-    let key = name_key(prefix::DATA, name);
     let sealed = inner
         .db
-        .get_pinned_cf(&place.handle, key)
+        .get_pinned_cf(&place.handle, name_key(prefix::DATA, name))
         .map_err(ChunkError::from_db)?
         .ok_or(ChunkError::Gone)?;
-    let damaged = |error: super::seal::SealError| ChunkError::Damaged(error.to_string());
-    let cipher = BlobCipher::new(&meta.data_key, meta.blob_id).map_err(damaged)?;
+    let bytes =
+        unseal(meta, &sealed, range).map_err(|error| ChunkError::Damaged(error.to_string()))?;
+    inner.cache.keep(name, meta.blob_id, &sealed);
+    Ok(bytes)
+}
+
+/// Opens the segments of a small blob that lie in `range`.
+fn unseal(meta: &BlobMeta, sealed: &[u8], range: &Range<u64>) -> Result<Bytes, SealError> {
+    let cipher = BlobCipher::new(&meta.data_key, meta.blob_id)?;
     if *range == (0..meta.size) {
         let mut whole = sealed.to_vec();
-        cipher.open_whole(meta.size, &mut whole).map_err(damaged)?;
+        cipher.open_whole(meta.size, &mut whole)?;
         return Ok(Bytes::from(whole));
     }
-    if sealed.len() as u64 != sealed_len(meta.size) {
-        return Err(ChunkError::Damaged("it has another length".to_owned()));
+    let (found, expected) = (sealed.len() as u64, sealed_len(meta.size));
+    if found != expected {
+        return Err(SealError::Length { found, expected });
     }
-    let last = segment_count(meta.size).map_err(damaged)? - 1;
+    let last = segment_count(meta.size)? - 1;
     let mut part = Vec::with_capacity(usize::try_from(range.end - range.start).unwrap_or(0));
     for (number, sealed) in (0..).zip(sealed.chunks(SEALED_SEGMENT_BYTES)) {
         if let Some(wanted) = part_of_segment(number, range) {
             let mut segment = sealed.to_vec();
-            let content = cipher
-                .open_segment(number, number == last, &mut segment)
-                .map_err(damaged)?;
+            let content = cipher.open_segment(number, number == last, &mut segment)?;
             part.extend_from_slice(content.get(wanted).unwrap_or_default());
         }
     }

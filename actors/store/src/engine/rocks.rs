@@ -42,8 +42,8 @@ pub(crate) struct Rocks {
 impl Rocks {
     /// The options of the engine, with at most `open_files` files open.
     pub(crate) fn new(engine: &EngineOptions, open_files: i32) -> Result<Self, rocksdb::Error> {
-        // Readers of this kind of cache take no lock.
-        let cache = Cache::new_hyper_clock_cache(engine.block_cache_bytes, 0);
+        // Readers of this kind of cache take no lock. The other half is the engine's own.
+        let cache = Cache::new_hyper_clock_cache(engine.block_cache_bytes / 2, 0);
         // No stall: memory pinned by an iterator counts too, and a job that iterates and writes
         // could wait for itself for ever. The commit thread paces the writes instead.
         let write_buffers =
@@ -113,6 +113,8 @@ fn table_options(options: &mut Options, cache: Option<&Cache>) {
     if let Some(cache) = cache {
         table.set_block_cache(cache);
         table.set_cache_index_and_filter_blocks(true);
+        // Files of one flush each, looked into by every read of their family.
+        table.set_pin_l0_filter_and_index_blocks_in_cache(true);
     }
     options.set_block_based_table_factory(&table);
     // Ciphertext does not compress.

@@ -113,6 +113,7 @@ fn gauges(inner: &Inner) -> Vec<(&'static str, u64)> {
             bytes(inner.rocks.write_buffers.get_usage()),
         ),
         ("block_cache_bytes", bytes(inner.rocks.cache.get_usage())),
+        ("blob_cache_bytes", bytes(inner.cache.bytes())),
         ("background_errors_total", inner.background_errors()),
         (
             "running_compactions",

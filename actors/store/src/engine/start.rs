@@ -10,7 +10,7 @@ use bytecave_messages::store::StoreError;
 use rocksdb::DB;
 use tokio::sync::Semaphore;
 
-use super::cache::MetaCache;
+use super::cache::BlobCache;
 use super::commit::large::Abandon;
 use super::commit::queue::CommitQueue;
 use super::commit::{self, Op};
@@ -135,13 +135,13 @@ fn assemble(options: EngineOptions, opened: Opened) -> Result<(Inner, Unfinished
         sealed_slots: Arc::new(Semaphore::new(
             (options.sealed_in_flight_bytes / 1024).clamp(1, Semaphore::MAX_PERMITS),
         )),
+        cache: BlobCache::new(options.block_cache_bytes / 2),
         options,
         db,
         rocks,
         keyring: RwLock::new(Arc::new(keyring)),
         families,
         counters: Mutex::new(counters),
-        metas: MetaCache::new(),
         space,
         health: Health::default(),
         queue: CommitQueue::default(),

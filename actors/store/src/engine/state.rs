@@ -11,7 +11,7 @@ use bytecave_messages::store::{BlobInfo, StoreError};
 use rocksdb::{BoundColumnFamily, DB};
 use tokio::sync::Semaphore;
 
-use super::cache::MetaCache;
+use super::cache::BlobCache;
 use super::commit::queue::CommitQueue;
 use super::health::Health;
 use super::keyring::{Keyring, SealedName};
@@ -44,8 +44,8 @@ pub(crate) struct Inner {
     pub(crate) families: Vec<Option<Family>>,
     /// By shard number. Changed by the commit thread only, together with the stored ones.
     pub(crate) counters: Mutex<Vec<Counters>>,
-    /// Opened metadata. Changed together with the stored one.
-    pub(crate) metas: MetaCache,
+    /// What was read lately. Changed together with what is stored.
+    pub(crate) cache: BlobCache,
     pub(crate) space: Space,
     pub(crate) health: Health,
     pub(crate) queue: CommitQueue,

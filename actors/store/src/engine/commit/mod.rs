@@ -367,7 +367,7 @@ impl<'a> Group<'a> {
     /// Makes the new counters and metadata the ones that everybody sees.
     fn publish(&mut self) {
         for (name, meta) in &self.metas {
-            self.inner.metas.change(name, meta.as_ref());
+            self.inner.cache.change(name, meta.as_ref());
         }
         let changed = std::mem::take(&mut self.counters);
         let mut all = self.inner.lock_counters();
