@@ -23,6 +23,7 @@ pub mod keyring;
 mod large;
 mod layout;
 mod list;
+mod manifest;
 mod open;
 mod options;
 mod pool;

@@ -16,6 +16,7 @@ use super::layout::{
     DEFAULT_FAMILY, FORMAT, FORMAT_KEY, KEYRING_KEY, TRANSIT_FAMILY, parse_shard_family,
     shard_family,
 };
+use super::manifest;
 use super::options::EngineOptions;
 use super::record::RecordError;
 use super::rocks::{Rocks, write_options};
@@ -107,6 +108,18 @@ pub enum OpenError {
         /// What the database said.
         cause: String,
     },
+    /// The list of the database's files is shorter than it was.
+    #[error(
+        "{path} was cut short: it has {found} bytes and had {expected}, so stored blobs would be lost; put the file back from a backup, or let `bytecave verify --salvage` open what can be opened and report what is gone"
+    )]
+    ManifestCut {
+        /// The manifest.
+        path: PathBuf,
+        /// Bytes it has.
+        found: u64,
+        /// Bytes it had at least.
+        expected: u64,
+    },
     /// A file of the database is damaged or missing.
     #[error(
         "the database is damaged: {cause}; `bytecave verify --salvage` opens what can be opened and reports what is gone"
@@ -148,6 +161,7 @@ pub(crate) fn open(options: &EngineOptions) -> Result<Opened, OpenError> {
     let rocks = Rocks::new(options, open_files).map_err(|error| OpenError::Database {
         cause: error.into_string(),
     })?;
+    manifest::check(&options.db_dir)?;
     let existing = existing_families(&options.db_dir)?;
     let mut families: BTreeSet<String> = options.shards.iter().map(shard_family).collect();
     families.insert(TRANSIT_FAMILY.to_owned());
@@ -244,6 +258,11 @@ fn existing_families(dir: &Path) -> Result<BTreeSet<String>, OpenError> {
     }
     for entry in fs::read_dir(dir).map_err(unusable)? {
         let entry = entry.map_err(unusable)?;
+        if entry.file_name() == manifest::NOTE {
+            return Err(OpenError::Damaged {
+                cause: format!("{} is missing", dir.join("CURRENT").display()),
+            });
+        }
         if !begins_a_database(&entry) {
             return Err(OpenError::Foreign {
                 path: dir.to_path_buf(),

@@ -18,7 +18,7 @@ use super::failpoint::failpoint;
 use super::layout::{DEFAULT_FAMILY, chunk_key, parse_name_key, parse_shard_family, prefix};
 use super::record::ChunkRun;
 use super::state::{Inner, lock, now_ms};
-use super::{gc, rotate};
+use super::{gc, manifest, rotate};
 
 /// Time between rounds when nothing asks for one.
 const ROUND: Duration = Duration::from_secs(1);
@@ -156,6 +156,7 @@ struct Rounds {
     /// What was there at the last try: something new is tried at once.
     tried: usize,
     forget_at: Instant,
+    manifest: manifest::Watch,
 }
 
 /// Starts the upkeep thread.
@@ -173,16 +174,20 @@ fn run(inner: &Arc<Inner>) {
         retry_after: ROUND,
         tried: 0,
         forget_at: now,
+        manifest: manifest::Watch::default(),
     };
+    rounds.manifest.settle(&inner.options.db_dir);
     rotate::resume(inner);
     while inner.upkeep.next_round() {
         probe(inner, &mut rounds);
         free_files(inner, &mut rounds);
+        rounds.manifest.round(&inner.options.db_dir);
         if inner.health.refusal().is_none() {
             gc::collect_where_due(inner, inner.upkeep.take_wants_space());
             forget_tombstones(inner, &mut rounds);
         }
     }
+    rounds.manifest.settle(&inner.options.db_dir);
 }
 
 /// Has something written when there is a new background error, or the last write was refused.
