@@ -9,9 +9,13 @@ use bytecave_http::SetLogLevel;
 use thiserror::Error;
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
+use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+
+/// Says at level info how many workers start and stop.
+const QUIET: &str = "actix_server=warn";
 
 /// Keeps the log going; what is still buffered is written when it is dropped.
 pub(crate) struct Telemetry {
@@ -27,10 +31,7 @@ pub(crate) struct Telemetry {
 pub(crate) enum TelemetryError {
     /// The filter does not parse.
     #[error("log.level \"{filter}\" is not a log filter: {source}")]
-    Filter {
-        filter: String,
-        source: tracing_subscriber::filter::ParseError,
-    },
+    Filter { filter: String, source: ParseError },
     /// Somebody installed a log before.
     #[error("the log is set up already")]
     Twice(#[from] tracing_subscriber::util::TryInitError),
@@ -38,11 +39,10 @@ pub(crate) enum TelemetryError {
 
 /// Sets the log up for the life of the process.
 pub(crate) fn start(settings: &Log) -> Result<Telemetry, TelemetryError> {
-    let filter =
-        EnvFilter::try_new(settings.level.as_str()).map_err(|source| TelemetryError::Filter {
-            filter: settings.level.as_str().to_owned(),
-            source,
-        })?;
+    let filter = parse_filter(&settings.level).map_err(|source| TelemetryError::Filter {
+        filter: settings.level.as_str().to_owned(),
+        source,
+    })?;
     let (filter, handle) = reload::Layer::new(filter);
     let terminal = layer(settings.format, io::stderr().is_terminal(), io::stderr);
     let (file, guard, file_problem) = match settings
@@ -66,7 +66,7 @@ pub(crate) fn start(settings: &Log) -> Result<Telemetry, TelemetryError> {
         let checked: LogFilter = text
             .parse()
             .map_err(|error: bytecave_config::Mismatch| refused(&error))?;
-        let filter = EnvFilter::try_new(checked.as_str()).map_err(|error| refused(&error))?;
+        let filter = parse_filter(&checked).map_err(|error| refused(&error))?;
         handle.reload(filter).map_err(|error| refused(&error))
     });
     Ok(Telemetry {
@@ -74,6 +74,11 @@ pub(crate) fn start(settings: &Log) -> Result<Telemetry, TelemetryError> {
         set_level,
         file_problem,
     })
+}
+
+/// What `level` asks for. The HTTP server's own remarks on its workers are left out unless it names them.
+fn parse_filter(level: &LogFilter) -> Result<EnvFilter, ParseError> {
+    EnvFilter::try_new(format!("{QUIET},{}", level.as_str()))
 }
 
 fn layer<W>(format: LogFormat, ansi: bool, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>

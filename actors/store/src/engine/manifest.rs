@@ -16,7 +16,7 @@ use std::path::Path;
 use super::open::OpenError;
 
 /// The note, in the directory of the database, which leaves files of other names alone.
-pub(super) const NOTE: &str = "manifest-length";
+const NOTE: &str = "manifest-length";
 /// No note is longer: a file name and a number.
 const NOTE_MAX_BYTES: u64 = 256;
 
@@ -55,6 +55,11 @@ impl Watch {
             self.noted = before;
         }
     }
+}
+
+/// Whether a database was ever open in this directory.
+pub(super) fn was_noted(dir: &Path) -> bool {
+    dir.join(NOTE).exists()
 }
 
 /// Refuses a manifest that is shorter than it was.

@@ -256,13 +256,13 @@ fn existing_families(dir: &Path) -> Result<BTreeSet<String>, OpenError> {
             DB::list_cf(&Options::default(), dir).map_err(|error| refusal(&error, dir))?;
         return Ok(families.into_iter().collect());
     }
+    if manifest::was_noted(dir) {
+        return Err(OpenError::Damaged {
+            cause: format!("{} is missing", dir.join("CURRENT").display()),
+        });
+    }
     for entry in fs::read_dir(dir).map_err(unusable)? {
         let entry = entry.map_err(unusable)?;
-        if entry.file_name() == manifest::NOTE {
-            return Err(OpenError::Damaged {
-                cause: format!("{} is missing", dir.join("CURRENT").display()),
-            });
-        }
         if !begins_a_database(&entry) {
             return Err(OpenError::Foreign {
                 path: dir.to_path_buf(),
