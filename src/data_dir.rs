@@ -142,7 +142,7 @@ impl DataDir {
         Ok(Keys {
             identity: self.identity()?,
             unlock: self.unlock_secret(config)?,
-            api_token: self.api_token(config)?,
+            api_token: Self::api_token(config)?,
         })
     }
 
@@ -210,15 +210,10 @@ impl DataDir {
         Ok(UnlockSecret::from_key(key))
     }
 
-    fn api_token(&self, config: &Config) -> Result<Zeroizing<String>, DataDirError> {
+    fn api_token(config: &Config) -> Result<Zeroizing<String>, DataDirError> {
         let path = config.api_token_file();
         let Some(bytes) = read_secret(&path)? else {
-            let token = Zeroizing::new(
-                random()?
-                    .iter()
-                    .map(|byte| format!("{byte:02x}"))
-                    .collect::<String>(),
-            );
+            let token = Zeroizing::new(hex::encode(random()?.as_ref()));
             write_secret(&path, token.as_bytes())?;
             return Ok(token);
         };

@@ -40,7 +40,7 @@ use crate::data_dir::{self, DataDir, DataDirError, Keys};
 use crate::telemetry::{self, Telemetry, TelemetryError};
 use crate::wiring::Mailboxes;
 
-/// Exit code after an actor died, so that a supervisor starts the node again (EX_SOFTWARE).
+/// Exit code after an actor died, so that a supervisor starts the node again (`EX_SOFTWARE`).
 const EXIT_ACTOR_DIED: u8 = 70;
 /// Exit code when the node could not start.
 const EXIT_START_FAILED: u8 = 1;

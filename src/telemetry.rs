@@ -128,6 +128,10 @@ fn open(path: &Path, settings: &Log) -> Result<FileLog, String> {
     Ok(tracing_appender::non_blocking(appender))
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no setting, but a mark that the container's runtime leaves"
+)]
 /// Docker and podman leave these marks; the image sets the variable itself.
 fn in_container() -> bool {
     Path::new("/.dockerenv").exists()
