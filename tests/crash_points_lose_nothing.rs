@@ -201,3 +201,24 @@ fn of_a_collection_and_a_rotation() {
         sound(&home, node, point);
     }
 }
+
+/// Every port would go on pointing at the dead actor: the node stops in order and says to start it again.
+#[test]
+fn of_an_actor_ends_the_node_in_order() {
+    let mut home = Home::new();
+    home.set("FAILPOINTS", "actor::put=1*off->1*panic");
+    let mut node = home.start();
+    let client = node.client();
+    let kept = client.keep(&content::bytes(1, SMALL));
+    // Whatever the client is told, it is no success.
+    let refused = client.send(Request::store(&content::bytes(2, SMALL)));
+    assert!(refused.is_ok_and(|answer| answer.status >= 500));
+    wait_for("the end of the node", || (!node.alive()).then_some(()));
+    let said = node.said();
+    assert_eq!(node.end().code(), Some(70), "{said}");
+    assert!(said.contains("an actor died"), "{said}");
+    home.unset("FAILPOINTS");
+    let node = home.start();
+    assert_eq!(node.client().retrieve(&kept).body, content::bytes(1, SMALL));
+    sound(&home, node, "actor::put");
+}

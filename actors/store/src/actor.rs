@@ -21,6 +21,7 @@ use bytecave_messages::store::{
 use tracing::Instrument as _;
 
 use crate::engine::Engine;
+use crate::engine::failpoint::failpoint;
 
 /// Time between two snapshots.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(1);
@@ -82,6 +83,7 @@ impl Handler<PutBlob> for StoreActor {
     type Result = ResponseFuture<Result<Stored, StoreError>>;
 
     fn handle(&mut self, message: PutBlob, _: &mut Self::Context) -> Self::Result {
+        failpoint!("actor::put");
         let (engine, events) = (self.engine.clone(), self.events.clone());
         let PutBlob {
             body,

@@ -18,6 +18,7 @@
 //! | `drop::before-unlink` | the metadata is gone and the drop record durable, the file still there |
 //! | `drop::after-unlink` | the file is gone, the drop record still there |
 //! | `gc::before-off` | a family was compacted, its GC not yet switched off |
+//! | `actor::put` | the actor has a put in hand, nothing was done for it; with `panic` the actor dies |
 //! | `rotate::between-pages` | part of a family is sealed under the new key |
 
 /// Marks a place named in the table above; nothing without the feature `failpoints`.

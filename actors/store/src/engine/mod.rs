@@ -16,7 +16,7 @@ mod blob_files;
 mod cache;
 pub mod codec;
 mod commit;
-mod failpoint;
+pub(crate) mod failpoint;
 mod gc;
 mod health;
 pub mod keyring;
