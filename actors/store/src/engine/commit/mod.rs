@@ -21,7 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytecave_core::Digest;
 use bytecave_messages::store::{Durability, StoreError};
@@ -31,7 +31,7 @@ use tokio::sync::oneshot;
 use self::blobs::{Advance, Delete, Pin, Quarantine, SmallPut};
 use self::large::{Abandon, Begin, Finish};
 use self::memtables::Memtables;
-use self::queue::Next;
+use self::queue::{Company, Next};
 use self::upkeep::{Collected, Forget, Freed, InstallKeyring, Reseal};
 use super::failpoint::failpoint;
 use super::keyring::{Keyring, SealedName};
@@ -40,6 +40,11 @@ use super::record::{self, BlobMeta, Counters};
 use super::rocks::write_options;
 use super::seal::BlobId;
 use super::state::{Found, Inner, Place, failed, record_failed};
+
+/// A group waits for company for this part of the time that the last sync took …
+const COMPANY_PART: u32 = 4;
+/// … and never longer than this.
+const COMPANY_AT_MOST: Duration = Duration::from_millis(1);
 
 /// Where an operation's answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -78,6 +83,27 @@ pub(crate) enum Op {
 }
 
 impl Op {
+    /// Whether somebody waits until it is as durable as configured. The others lose nothing when they
+    /// are lost in a crash: what they did is done again.
+    fn is_awaited(&self) -> bool {
+        match self {
+            Self::Put(_)
+            | Self::Delete(_)
+            | Self::Pin(_)
+            | Self::Begin(_)
+            | Self::Finish(_)
+            | Self::Abandon(_)
+            | Self::InstallKeyring(_)
+            | Self::Probe => true,
+            Self::Quarantine(_)
+            | Self::Advance(_)
+            | Self::Freed(_)
+            | Self::Collected(_)
+            | Self::Forget(_)
+            | Self::Reseal(_) => false,
+        }
+    }
+
     /// About how many bytes it adds to the batch.
     fn bytes(&self) -> usize {
         match self {
@@ -112,6 +138,8 @@ pub(crate) struct Group<'a> {
     pub(crate) tombstones: HashMap<SealedName, bool>,
     /// Drop records that the group ends.
     pub(crate) freed: Vec<BlobId>,
+    /// Somebody waits until it is as durable as configured.
+    awaited: bool,
     /// Synced whatever the durability is.
     pub(crate) must_sync: bool,
     completions: Vec<Completion>,
@@ -137,13 +165,21 @@ fn run(inner: &Arc<Inner>) {
     let batched = inner.options.durability == Durability::Batched;
     // When the oldest write that is not synced yet has to be.
     let mut due: Option<Instant> = None;
+    let mut company = Company::default();
     loop {
         let patience = due.map(|due| due.saturating_duration_since(Instant::now()));
-        let next = inner.queue.next(patience);
+        let next = inner.queue.next(patience, company);
         if let Next::Group(ops) = next {
+            let answered = ops.iter().filter(|op| op.is_awaited()).count();
+            let began = Instant::now();
             let synced = commit(inner, &mut memory, ops);
+            company = Company::default();
             if synced {
                 due = None;
+                company = Company {
+                    expected: answered + inner.queue.awaited(),
+                    wait: COMPANY_AT_MOST.min(began.elapsed() / COMPANY_PART),
+                };
             } else if batched && due.is_none() {
                 due = Some(Instant::now() + inner.options.batch_sync_interval);
             }
@@ -169,6 +205,7 @@ fn commit(inner: &Arc<Inner>, memory: &mut Memory, ops: Vec<Op>) -> bool {
     let count = ops.len() as u64;
     let mut group = Group::new(inner, memory);
     for op in ops {
+        group.awaited |= op.is_awaited();
         group.apply(op);
     }
     let waited = group.memory.memtables.make_room(inner);
@@ -190,6 +227,7 @@ impl<'a> Group<'a> {
             metas: HashMap::new(),
             tombstones: HashMap::new(),
             freed: Vec::new(),
+            awaited: false,
             must_sync: false,
             completions: Vec::new(),
         }
@@ -350,7 +388,8 @@ impl<'a> Group<'a> {
             return Ok(false);
         }
         let bytes = batch.size_in_bytes() as u64;
-        let sync = self.must_sync || self.inner.options.durability == Durability::Strict;
+        let strict = self.inner.options.durability == Durability::Strict;
+        let sync = self.must_sync || strict && self.awaited;
         match self.inner.db.write_opt(batch, &write_options(sync)) {
             Ok(()) => {
                 self.inner.health.note_written();

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytecave_messages::budget::{ActorName, Full};
 use bytecave_messages::store::StoreError;
@@ -28,7 +28,16 @@ pub(crate) struct CommitQueue {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Op>,
+    /// How many of them somebody waits for until they are durable.
+    awaited: usize,
     closed: bool,
+}
+
+impl State {
+    fn push(&mut self, op: Op) {
+        self.awaited += usize::from(op.is_awaited());
+        self.waiting.push_back(op);
+    }
 }
 
 /// What the commit thread is to do next.
@@ -39,6 +48,16 @@ pub(crate) enum Next {
     Idle,
     /// Nothing will come any more.
     Closed,
+}
+
+/// How many awaited operations a group waits for, and for how long at most.
+///
+/// Callers who were just answered come back with their next operation while the group behind them
+/// is already being synced, so without waiting each group would hold half of them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Company {
+    pub(crate) expected: usize,
+    pub(crate) wait: Duration,
 }
 
 impl CommitQueue {
@@ -64,7 +83,7 @@ impl CommitQueue {
                 retry_after: Duration::from_secs(1),
             })
         } else {
-            state.waiting.push_back(make(reply));
+            state.push(make(reply));
             drop(state);
             self.wake.notify_one();
             return;
@@ -79,14 +98,15 @@ impl CommitQueue {
         let mut state = lock(&self.state);
         // Once closed it is left to the next start.
         if !state.closed {
-            state.waiting.push_back(op);
+            state.push(op);
             drop(state);
             self.wake.notify_one();
         }
     }
 
-    /// Waits for operations, at most `patience`.
-    pub(crate) fn next(&self, patience: Option<Duration>) -> Next {
+    /// Waits for operations, at most `patience`, and then a moment longer for as many as `company`
+    /// says.
+    pub(crate) fn next(&self, patience: Option<Duration>, company: Company) -> Next {
         let mut state = lock(&self.state);
         while state.waiting.is_empty() {
             if state.closed {
@@ -109,6 +129,18 @@ impl CommitQueue {
                 }
             };
         }
+        let until = Instant::now() + company.wait;
+        while state.awaited < company.expected && !state.closed {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state = self
+                .wake
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
         let mut bytes = 0;
         let mut count = 0;
         for op in state.waiting.iter().take(GROUP_OPERATIONS) {
@@ -118,13 +150,20 @@ impl CommitQueue {
             bytes += op.bytes();
             count += 1;
         }
-        Next::Group(state.waiting.drain(..count).collect())
+        let group: Vec<Op> = state.waiting.drain(..count).collect();
+        state.awaited -= group.iter().filter(|op| op.is_awaited()).count();
+        Next::Group(group)
     }
 
     /// Takes nothing more; what waits is still committed.
     pub(crate) fn close(&self) {
         lock(&self.state).closed = true;
         self.wake.notify_all();
+    }
+
+    /// Operations waiting that somebody waits for until they are durable.
+    pub(crate) fn awaited(&self) -> usize {
+        lock(&self.state).awaited
     }
 
     /// Operations waiting.
