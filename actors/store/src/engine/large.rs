@@ -10,10 +10,12 @@
 //! Cut short before 3, the file in `tmp/` goes with its owner or at the next start; between 3 and 5
 //! the intent becomes a drop, now or at the next start.
 
+mod temp;
 mod tree;
 mod writer;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytecave_core::BlobCid;
 use bytecave_messages::body::{BodyError, BodyStream};
@@ -140,7 +142,7 @@ impl Source {
 /// The two halves of the work on one batch, side by side.
 struct Absorbing {
     writer: Running<Result<ChunkWriter, StoreError>>,
-    tree: Running<TreeHasher>,
+    tree: Running<Result<TreeHasher, StoreError>>,
 }
 
 /// Takes in the whole body: while one batch is in work, the next one is collected.
@@ -149,12 +151,17 @@ async fn absorb(
     source: &mut Source,
     space: &mut Reservation,
 ) -> Result<(ChunkWriter, TreeHasher), StoreError> {
-    let opening = {
-        let inner = Arc::clone(inner);
-        move || ChunkWriter::create(&inner)
+    let number = inner.stats.uploads.fetch_add(1, Ordering::Relaxed);
+    let path = |kind| {
+        inner
+            .options
+            .tmp_dir
+            .join(format!("upload-{number}.{kind}"))
     };
+    let chunks = path("sst");
+    let opening = move || ChunkWriter::create(chunks);
     let mut writer = inner.sealers.run(opening).await.map_err(stopped)??;
-    let mut tree = TreeHasher::default();
+    let mut tree = TreeHasher::new(path("pages"));
     let mut batch = source.batch().await?;
     while !batch.is_empty() {
         // Reserved before it is written.
@@ -162,7 +169,7 @@ async fn absorb(
         let absorbing = start(inner, writer, tree, batch).await?;
         batch = source.batch().await?;
         writer = absorbing.writer.result().await.map_err(stopped)??;
-        tree = absorbing.tree.result().await.map_err(stopped)?;
+        tree = absorbing.tree.result().await.map_err(stopped)??;
         space.note_written(writer.written());
         writer.write_back(inner);
     }
@@ -184,8 +191,8 @@ async fn start(
     let tree = inner
         .sealers
         .submit(move || {
-            same.iter().for_each(|piece| tree.absorb(piece));
-            tree
+            same.iter().try_for_each(|piece| tree.absorb(piece))?;
+            Ok(tree)
         })
         .await
         .map_err(stopped)?;
@@ -210,8 +217,10 @@ fn close(
         let meta = (*meta).clone();
         return Ok(Written::Here(Box::new(Kept { meta, new: false })));
     }
-    let tree = tree.finish();
-    writer.put_pages(&tree.groups)?;
+    let mut tree = tree.finish()?;
+    let page_roots = std::mem::take(&mut tree.page_roots);
+    let blob_root = tree.root;
+    writer.put_pages(tree)?;
     failpoint!("large::before-finish");
     writer.close()?;
     let size = writer.size();
@@ -223,8 +232,8 @@ fn close(
         created_ms: now_ms(),
         blob_id: writer.blob_id(),
         data_key: writer.data_key(),
-        blob_root: tree.root,
-        page_roots: tree.page_roots,
+        blob_root,
+        page_roots,
         layout: Layout::Large,
         pinned: false,
         quarantined: false,

@@ -92,7 +92,7 @@ impl Inner {
         if stated_len.is_some_and(|len| len > limit_bytes) {
             return Err(StoreError::TooLarge { limit_bytes });
         }
-        if let Some(refusal) = self.health.refusal() {
+        if let Some(refusal) = self.refusal() {
             return Err(refusal);
         }
         if let Some(expected) = details.expected {

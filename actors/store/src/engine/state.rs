@@ -181,6 +181,23 @@ impl Inner {
         tracing::error!(what, %cause, "stored bytes are damaged");
     }
 
+    /// Why nothing can be written now.
+    pub(crate) fn refusal(&self) -> Option<StoreError> {
+        self.health.refusal().map(|error| self.with_figures(error))
+    }
+
+    /// The error with what is known of the disk.
+    pub(crate) fn with_figures(&self, error: StoreError) -> StoreError {
+        if !matches!(error, StoreError::DiskFull { .. }) {
+            return error;
+        }
+        let space = self.space.snapshot();
+        StoreError::DiskFull {
+            free_bytes: space.disk_free,
+            reserve_bytes: space.disk_reserve,
+        }
+    }
+
     /// The counters of all shards.
     pub(crate) fn lock_counters(&self) -> MutexGuard<'_, Vec<Counters>> {
         lock(&self.counters)

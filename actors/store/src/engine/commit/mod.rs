@@ -399,7 +399,10 @@ impl<'a> Group<'a> {
                     .fetch_add(bytes, Ordering::Relaxed);
                 Ok(sync)
             }
-            Err(error) => Err(self.inner.health.note_failure(&error)),
+            Err(error) => {
+                let error = self.inner.health.note_failure(&error);
+                Err(self.inner.with_figures(error))
+            }
         }
     }
 

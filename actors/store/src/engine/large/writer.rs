@@ -1,17 +1,18 @@
 //! The file that a large blob is written into: hashed, sealed, chunk by chunk.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytecave_core::Digest;
-use bytecave_core::tree::{Hash, PAGE_GROUPS};
 use bytecave_messages::store::StoreError;
 use bytes::Bytes;
 use ring::digest::{Context, SHA256};
 use rocksdb::SstFileWriter;
 
+use super::temp::TempFile;
+use super::tree::Tree;
 use crate::engine::layout::chunk_key;
 use crate::engine::rocks::sst_options;
 use crate::engine::seal::{BlobCipher, BlobId, DataKey, SEALED_SEGMENT_BYTES, SEGMENT_BYTES};
@@ -40,23 +41,12 @@ pub(super) struct ChunkWriter {
     writing_back: Arc<AtomicBool>,
 }
 
-/// A file that goes when it is dropped.
-struct TempFile(PathBuf);
-
-impl Drop for TempFile {
-    fn drop(&mut self) {
-        // Gone already when it was ingested; anything else is left to the next start.
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
 impl ChunkWriter {
-    /// Begins a file in the temporary directory.
-    pub(super) fn create(inner: &Inner) -> Result<Self, StoreError> {
-        let number = inner.stats.uploads.fetch_add(1, Ordering::Relaxed);
-        let file = TempFile(inner.options.tmp_dir.join(format!("upload-{number}.sst")));
+    /// Begins a file at `path`.
+    pub(super) fn create(path: PathBuf) -> Result<Self, StoreError> {
+        let file = TempFile::new(path);
         let sst = SstFileWriter::create(sst_options());
-        sst.open(&file.0)
+        sst.open(file.path())
             .map_err(|error| failed("making a temporary file", error))?;
         let blob_id = BlobId::random().map_err(seal_failed)?;
         let data_key = DataKey::random().map_err(seal_failed)?;
@@ -102,15 +92,14 @@ impl ChunkWriter {
     }
 
     /// Writes the pages of group hashes behind the last segment.
-    pub(super) fn put_pages(&mut self, groups: &[Hash]) -> Result<(), StoreError> {
-        for page in groups.chunks(PAGE_GROUPS) {
+    pub(super) fn put_pages(&mut self, tree: Tree) -> Result<(), StoreError> {
+        tree.each_page(|page| {
             let sealed = self
                 .cipher
                 .seal_page(self.number, page)
                 .map_err(seal_failed)?;
-            self.put(&sealed)?;
-        }
-        Ok(())
+            self.put(&sealed)
+        })
     }
 
     /// Closes and syncs the file.
@@ -129,7 +118,7 @@ impl ChunkWriter {
             return;
         }
         self.handed_over = written;
-        let path = self.file.0.clone();
+        let path = self.file.path().to_path_buf();
         let done = Arc::clone(&self.writing_back);
         let begun = inner.movers.try_submit(move || {
             // Closing syncs again, and reports what goes wrong.
@@ -173,7 +162,7 @@ impl ChunkWriter {
 
     /// Where the file is.
     pub(super) fn path(&self) -> &Path {
-        &self.file.0
+        self.file.path()
     }
 
     /// The blob's id.
