@@ -3,32 +3,32 @@
 //! Nothing is handed out that did not open under its key. What does not open is looked at once more
 //! (it may have been replaced or deleted meanwhile), and else quarantined.
 
+mod chunks;
+
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytecave_core::{BlobCid, ShardId};
-use bytecave_messages::body::{BlobBody, BodyError, BodySender, stream};
+use bytecave_core::BlobCid;
+use bytecave_messages::body::{BlobBody, BodyError, stream};
 use bytecave_messages::store::{BlobInfo, BlobRead, ByteRange, StoreError};
 use bytes::Bytes;
 use rocksdb::ErrorKind;
 
+pub use self::chunks::LargeReader;
+use self::chunks::feed;
 use super::Engine;
 use super::blob_files;
 use super::cache::Cached;
 use super::commit::Op;
 use super::commit::blobs::Quarantine;
 use super::keyring::SealedName;
-use super::layout::{chunk_key, name_key, prefix};
+use super::layout::{name_key, prefix};
 use super::record::{BlobMeta, Layout};
-use super::rocks::chunk_read_options;
 use super::seal::{
     BlobCipher, SEALED_SEGMENT_BYTES, SEGMENT_BYTES, SealError, sealed_len, segment_count,
 };
 use super::state::{Found, Inner, Place, failed, info, seal_failed, stopped};
 
-/// Chunks that one job reads: enough that the hop between threads does not count, few enough that a
-/// reader holds little memory.
-const CHUNKS_PER_JOB: usize = 4;
 /// How often a blob that is replaced while it is read is looked at again.
 const ATTEMPTS: usize = 3;
 
@@ -46,19 +46,6 @@ pub enum Opened {
     },
     /// A large blob.
     Chunks(Box<LargeReader>),
-}
-
-/// Reads a large blob, or a part of it, from front to back.
-#[derive(Debug)]
-pub struct LargeReader {
-    inner: Arc<Inner>,
-    meta: Arc<BlobMeta>,
-    shard: ShardId,
-    cipher: BlobCipher,
-    segments: u32,
-    range: Range<u64>,
-    /// The next byte to hand out.
-    next: u64,
 }
 
 /// Why a chunk could not be read.
@@ -207,47 +194,6 @@ fn open_and_start(
     })
 }
 
-/// Sends chunks as fast as they are taken; the next ones are read meanwhile.
-async fn feed<H>(reader: Box<LargeReader>, first: Vec<Bytes>, mut sender: BodySender, held: H) {
-    let pool = Arc::clone(&reader.inner);
-    let mut ready = first;
-    let mut reader = Some(reader);
-    loop {
-        let job = match reader.take() {
-            Some(mut reader) if !reader.is_done() => {
-                let read = move || {
-                    let pieces = reader.read();
-                    (reader, pieces)
-                };
-                match pool.readers.submit(read).await {
-                    Ok(job) => Some(job),
-                    Err(_) => return sender.fail(BodyError::StoreFailed),
-                }
-            }
-            _ => None,
-        };
-        for piece in std::mem::take(&mut ready) {
-            if sender.send(piece).await.is_err() {
-                // The client went away. A job that runs ends by itself.
-                return;
-            }
-        }
-        let Some(job) = job else {
-            sender.finish();
-            drop(held);
-            return;
-        };
-        match job.result().await {
-            Ok((next, Ok(pieces))) => {
-                reader = Some(next);
-                ready = pieces;
-            }
-            Ok((_, Err(error))) => return sender.fail(error),
-            Err(_) => return sender.fail(BodyError::StoreFailed),
-        }
-    }
-}
-
 /// Finds a blob; `fresh` asks the database even if its metadata was read lately.
 fn locate(inner: &Inner, cid: BlobCid, fresh: bool) -> Result<Located<'_>, StoreError> {
     let digest = cid.digest();
@@ -383,72 +329,6 @@ fn part_of_segment(number: u32, range: &Range<u64>) -> Option<Range<usize>> {
         let within = |at: u64| usize::try_from(at - start).unwrap_or(SEGMENT_BYTES);
         within(from)..within(to)
     })
-}
-
-impl LargeReader {
-    /// What is known of the blob.
-    pub fn info(&self) -> BlobInfo {
-        info(&self.meta, self.shard)
-    }
-
-    /// Whether everything was read.
-    pub fn is_done(&self) -> bool {
-        self.next >= self.range.end
-    }
-
-    /// Reads the next pieces, at most 1 MiB; none at the end.
-    pub fn read(&mut self) -> Result<Vec<Bytes>, BodyError> {
-        let mut pieces = Vec::with_capacity(CHUNKS_PER_JOB);
-        while pieces.len() < CHUNKS_PER_JOB && !self.is_done() {
-            let piece = self.read_chunk().map_err(|error| self.explain(&error))?;
-            self.next += piece.len() as u64;
-            pieces.push(piece);
-        }
-        Ok(pieces)
-    }
-
-    fn read_chunk(&self) -> Result<Bytes, ChunkError> {
-        let number = u32::try_from(self.next / SEGMENT_BYTES as u64).unwrap_or(u32::MAX);
-        let place = self.inner.place(self.shard).ok_or(ChunkError::Gone)?;
-        let sealed = self
-            .inner
-            .db
-            .get_pinned_cf_opt(
-                &place.handle,
-                chunk_key(self.meta.blob_id, number),
-                &chunk_read_options(),
-            )
-            .map_err(ChunkError::from_db)?
-            .ok_or(ChunkError::Gone)?;
-        let mut segment = sealed.to_vec();
-        let len = self
-            .cipher
-            .open_segment(number, number + 1 == self.segments, &mut segment)
-            .map_err(|error| ChunkError::Damaged(error.to_string()))?
-            .len();
-        segment.truncate(len);
-        let wanted = part_of_segment(number, &(self.next..self.range.end))
-            .filter(|wanted| wanted.end <= len)
-            .ok_or_else(|| ChunkError::Damaged("a segment is too short".to_owned()))?;
-        Ok(Bytes::from(segment).slice(wanted))
-    }
-
-    /// Whether the blob was deleted or replaced under the reader, or is damaged.
-    fn explain(&self, error: &ChunkError) -> BodyError {
-        if let ChunkError::Failed(cause) = error {
-            tracing::error!(cause, "reading a chunk failed");
-            return BodyError::StoreFailed;
-        }
-        match locate(&self.inner, BlobCid::from_digest(self.meta.digest), true) {
-            Ok(located) if located.meta.blob_id == self.meta.blob_id => {
-                self.inner.quarantine(&located, error);
-                BodyError::Damaged
-            }
-            Ok(_) | Err(StoreError::NotFound { .. }) => BodyError::Deleted,
-            Err(StoreError::Damaged { .. }) => BodyError::Damaged,
-            Err(_) => BodyError::StoreFailed,
-        }
-    }
 }
 
 impl ChunkError {
