@@ -187,3 +187,6 @@ impl Handler<Stop> for StoreActor {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
