@@ -2,4 +2,4 @@
 //!
 //! It hears of new blobs by [`BlobStored`](crate::store::BlobStored), a nudge to read the store's
 //! outbox. Copies to peers are not part of this version, since there is no network yet: the outbox
-//! cursor advances at once, and reconciliation will cover what was stored before the node joined.
+//! cursor soon follows each store, and reconciliation will cover what was stored before the node joined.
