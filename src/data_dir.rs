@@ -3,7 +3,7 @@
 //! ```text
 //! LOCK              held while a process uses the directory; contains its process id
 //! keys/private.key  the node's Ed25519 key, libp2p protobuf (0600)
-//! keys/public.key   its public half, 0x and 64 hex digits
+//! keys/public.key   its public half, 0x and 64 hex digits (0600)
 //! keys/unlock.key   opens the keyring in db/ (0600); elsewhere by store.unlock_key_file
 //! keys/api-token    what callers of protected routes show (0600)
 //! db/               RocksDB
@@ -164,7 +164,7 @@ impl DataDir {
         let public = format!("{}\n", identity.public_key());
         let public_path = self.keys().join("public.key");
         if fs::read_to_string(&public_path).ok().as_ref() != Some(&public) {
-            write_whole(&public_path, public.as_bytes(), 0o644)?;
+            write_secret(&public_path, public.as_bytes())?;
         }
         Ok(identity)
     }
@@ -342,10 +342,6 @@ fn required_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, DataDirError> {
 }
 
 fn write_secret(path: &Path, secret: &[u8]) -> Result<(), DataDirError> {
-    write_whole(path, secret, 0o600)
-}
-
-fn write_whole(path: &Path, content: &[u8], mode: u32) -> Result<(), DataDirError> {
     let parent = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
@@ -359,9 +355,9 @@ fn write_whole(path: &Path, content: &[u8], mode: u32) -> Result<(), DataDirErro
             .write(true)
             .create(true)
             .truncate(true)
-            .mode(mode)
+            .mode(0o600)
             .open(&temporary)?;
-        file.write_all(content)?;
+        file.write_all(secret)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
         File::open(parent)?.sync_all()
@@ -411,7 +407,7 @@ mod tests {
             .unwrap();
         assert_eq!(first.identity.peer_id(), again.identity.peer_id());
         assert_eq!(first.api_token, again.api_token);
-        for key in ["private.key", "unlock.key", "api-token"] {
+        for key in ["private.key", "public.key", "unlock.key", "api-token"] {
             let mode = fs::metadata(root.join("keys").join(key))
                 .unwrap()
                 .permissions()

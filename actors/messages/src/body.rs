@@ -113,26 +113,6 @@ impl BodySender {
         Ok(())
     }
 
-    /// The same from a thread outside the runtime.
-    pub fn blocking_send(&mut self, piece: Bytes) -> Result<(), ReceiverGone> {
-        let len = piece.len() as u64;
-        self.pieces
-            .blocking_send(Ok(piece))
-            .map_err(|_| ReceiverGone)?;
-        self.sent += len;
-        Ok(())
-    }
-
-    /// Bytes sent so far.
-    pub fn sent(&self) -> u64 {
-        self.sent
-    }
-
-    /// Whether the receiver is gone, so that further work would be for nobody.
-    pub fn is_abandoned(&self) -> bool {
-        self.pieces.is_closed()
-    }
-
     /// Ends the stream: everything was sent.
     pub fn finish(mut self) {
         self.finished = true;
