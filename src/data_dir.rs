@@ -16,6 +16,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytecave_config::Config;
 use bytecave_core::{IdentityError, NodeIdentity};
@@ -98,7 +99,7 @@ pub(crate) struct DataDir {
 
 /// The keys of a node.
 pub(crate) struct Keys {
-    pub(crate) identity: NodeIdentity,
+    pub(crate) identity: Arc<NodeIdentity>,
     pub(crate) unlock: UnlockSecret,
     pub(crate) api_token: Zeroizing<String>,
 }
@@ -140,7 +141,7 @@ impl DataDir {
     /// Reads the keys; makes those that a first start lacks.
     pub(crate) fn load_keys(&self, config: &Config) -> Result<Keys, DataDirError> {
         Ok(Keys {
-            identity: self.identity()?,
+            identity: Arc::new(self.identity()?),
             unlock: self.unlock_secret(config)?,
             api_token: Self::api_token(config)?,
         })

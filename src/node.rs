@@ -13,6 +13,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -27,10 +28,10 @@ use bytecave_messages::ports;
 use bytecave_messages::store::STOP_GRACE;
 use bytecave_proof::ProofActor;
 use bytecave_registry::RegistryActor;
-use bytecave_replicator::ReplicatorActor;
+use bytecave_replicator::{ReplicatorActor, ReplicatorOptions};
 use bytecave_store::StoreActor;
 use bytecave_store::engine::{Engine, EngineOptions, OpenError};
-use bytecave_swarm::SwarmActor;
+use bytecave_swarm::{NetworkMetrics, StartError, SwarmActor, SwarmOptions};
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -60,6 +61,8 @@ enum NodeError {
     Http(#[from] BindError),
     #[error(transparent)]
     Engine(#[from] OpenError),
+    #[error(transparent)]
+    Network(#[from] StartError),
     #[error(transparent)]
     Shards(#[from] bytecave_core::ShardError),
     #[error("the thread that opens the database died")]
@@ -137,8 +140,10 @@ async fn serve(loaded: &Loaded, telemetry: &Telemetry) -> Result<End, NodeError>
     warn_about_keys(config, &data_dir);
     let peer_id = keys.identity.peer_id();
     let (mailboxes, mut deaths) = Mailboxes::new(&config.actors);
+    let metrics = NetworkMetrics::new();
 
-    let http = HttpActor::listen(http_options(config, &keys, &mailboxes, telemetry))?;
+    let http = http_options(config, &keys, &mailboxes, &metrics, telemetry);
+    let http = HttpActor::listen(http)?;
     let bound = http.bound();
     let node = Running {
         http: mailboxes.http.stop(),
@@ -153,14 +158,22 @@ async fn serve(loaded: &Loaded, telemetry: &Telemetry) -> Result<End, NodeError>
         deadline: config.node.shutdown_timeout.as_duration(),
     };
     let open: Recipient<OpenRoutes> = mailboxes.http.address.clone().recipient();
+    let swarm_options = swarm_options(config, &keys, &mailboxes, &data_dir, metrics)?;
     let store_port = mailboxes.store_port();
+    let replicator_port = mailboxes.replicator_port();
+    let replicator_options = ReplicatorOptions {
+        settings: config.p2p.clone(),
+        has_registry: config.registry.contract_address.is_some(),
+        store: store_port.clone(),
+        swarm: mailboxes.swarm_port(),
+        listeners: mailboxes.part_listeners(),
+        watch: mailboxes.watch(ActorName::Replicator),
+    };
     let events = mailboxes.store_events();
     let listeners = mailboxes.part_listeners();
     let watch = |actor| mailboxes.watch(actor);
     let watches = (
         watch(ActorName::Store),
-        watch(ActorName::Swarm),
-        watch(ActorName::Replicator),
         watch(ActorName::Proof),
         watch(ActorName::Registry),
     );
@@ -189,16 +202,26 @@ async fn serve(loaded: &Loaded, telemetry: &Telemetry) -> Result<End, NodeError>
     let store_arbiter = Arbiter::new();
     let store_actor = StoreActor::new(engine, events, watches.0);
     store_arbiter.spawn_fn(move || store.run(store_actor));
-    swarm.run(SwarmActor::new(&config.p2p, listeners.clone(), watches.1));
-    replicator.run(ReplicatorActor::new(
-        store_port.clone(),
-        listeners.clone(),
-        watches.2,
-    ));
-    proof.run(ProofActor::new(listeners.clone(), watches.3));
-    registry.run(RegistryActor::new(&config.registry, listeners, watches.4));
+    let joined = SwarmActor::start(swarm_options).await;
+    let joined = match joined {
+        Ok(joined) => joined,
+        Err(error) => {
+            node.stop_http().await;
+            ports::stop(&node.store).await;
+            join_store(store_arbiter).await;
+            return Err(error.into());
+        }
+    };
+    swarm.run(joined);
+    replicator.run(ReplicatorActor::new(replicator_options));
+    proof.run(ProofActor::new(listeners.clone(), watches.1));
+    registry.run(RegistryActor::new(&config.registry, listeners, watches.2));
     // The HTTP actor is ours and just started: it is there to be asked.
-    let _ = ports::ask(&open, OpenRoutes { store: store_port }).await;
+    let routes = OpenRoutes {
+        store: store_port,
+        replicator: replicator_port,
+    };
+    let _ = ports::ask(&open, routes).await;
     announce(config, &peer_id, bound);
 
     let end = tokio::select! {
@@ -230,30 +253,57 @@ fn http_options(
     config: &Config,
     keys: &Keys,
     mailboxes: &Mailboxes,
+    metrics: &NetworkMetrics,
     telemetry: &Telemetry,
 ) -> HttpOptions {
-    let peer_id = keys.identity.peer_id();
     HttpOptions {
         settings: HttpSettings::new(&config.http, config.max_blob_size()),
-        node_id: config
-            .node
-            .id
-            .as_ref()
-            .map_or_else(|| default_node_id(&peer_id), ToString::to_string),
+        node_id: node_id(config, &keys.identity.peer_id()),
         public_key: keys.identity.public_key(),
-        owner_address: config
-            .registry
-            .owner_address
-            .as_ref()
-            .map(ToString::to_string),
+        owner_address: owner_address(config),
         version: env!("CARGO_PKG_VERSION"),
         api_token: keys.api_token.clone(),
         budget: mailboxes.http.budget.clone(),
         budgets: mailboxes.budgets(),
+        registries: vec![metrics.registry()],
         set_log_level: telemetry.set_level.clone(),
         stop_timeout: requests_deadline(config.node.shutdown_timeout.as_duration()),
         watch: mailboxes.watch(ActorName::Http),
     }
+}
+
+fn swarm_options(
+    config: &Config,
+    keys: &Keys,
+    mailboxes: &Mailboxes,
+    data_dir: &DataDir,
+    metrics: NetworkMetrics,
+) -> Result<SwarmOptions, bytecave_core::ShardError> {
+    Ok(SwarmOptions {
+        settings: config.p2p.clone(),
+        identity: Arc::clone(&keys.identity),
+        node_id: node_id(config, &keys.identity.peer_id()),
+        owner_address: owner_address(config),
+        version: env!("CARGO_PKG_VERSION"),
+        shards: config.store.shard_set()?,
+        quota_bytes: config.store.quota().bytes(),
+        directory: data_dir.root().join("p2p"),
+        budget: mailboxes.swarm.budget.clone(),
+        events: mailboxes.swarm_events(),
+        metrics,
+        watch: mailboxes.watch(ActorName::Swarm),
+    })
+}
+
+/// What the node calls itself.
+fn node_id(config: &Config, peer_id: &PeerId) -> String {
+    let set = config.node.id.as_ref();
+    set.map_or_else(|| default_node_id(peer_id), ToString::to_string)
+}
+
+fn owner_address(config: &Config) -> Option<String> {
+    let owner = config.registry.owner_address.as_ref();
+    owner.map(ToString::to_string)
 }
 
 /// Time for requests in flight at a stop: whatever clients still do, the store keeps its share.

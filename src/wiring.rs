@@ -10,7 +10,7 @@ use bytecave_config::Actors;
 use bytecave_http::HttpActor;
 use bytecave_messages::budget::{ActorName, Budget};
 use bytecave_messages::lifecycle::{DeathWatch, PartChanged, Stop};
-use bytecave_messages::ports::{StoreEvents, StorePort};
+use bytecave_messages::ports::{ReplicatorPort, StoreEvents, StorePort, SwarmEvents, SwarmPort};
 use bytecave_proof::ProofActor;
 use bytecave_registry::RegistryActor;
 use bytecave_replicator::ReplicatorActor;
@@ -105,11 +105,40 @@ impl Mailboxes {
         StorePort::new(&self.store.address, self.store.budget.clone())
     }
 
+    /// The way to the network.
+    pub(crate) fn swarm_port(&self) -> SwarmPort {
+        SwarmPort::new(&self.swarm.address, self.swarm.budget.clone())
+    }
+
+    /// The way to blobs that peers have.
+    pub(crate) fn replicator_port(&self) -> ReplicatorPort {
+        ReplicatorPort::new(&self.replicator.address, self.replicator.budget.clone())
+    }
+
+    /// Where the swarm's events go.
+    pub(crate) fn swarm_events(&self) -> SwarmEvents {
+        let replicator = &self.replicator.address;
+        SwarmEvents {
+            changed: vec![
+                self.http.address.clone().recipient(),
+                replicator.clone().recipient(),
+            ],
+            part: self.part_listeners(),
+            retrieve: replicator.clone().recipient(),
+            have_list: replicator.clone().recipient(),
+            replica: replicator.clone().recipient(),
+            store: replicator.clone().recipient(),
+        }
+    }
+
     /// Where the store's events go.
     pub(crate) fn store_events(&self) -> StoreEvents {
         StoreEvents {
             stored: vec![self.replicator.address.clone().recipient()],
-            changed: vec![self.http.address.clone().recipient()],
+            changed: vec![
+                self.http.address.clone().recipient(),
+                self.swarm.address.clone().recipient(),
+            ],
             part: self.part_listeners(),
         }
     }

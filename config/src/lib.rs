@@ -31,14 +31,17 @@ pub use chain::{EthAddress, RpcUrl};
 pub use keys::{DEFAULT_TOML, KeyInfo, json_schema, keys, markdown_table};
 pub use layers::{Flag, Inputs};
 pub use load::{Loaded, Provenance, load};
-pub use network::{HostIp, HostName, ListenAddress, PeerAddress, ProxyNet, WebOrigin};
+pub use network::{
+    HostIp, HostName, LinkUrl, ListenAddress, PeerAddress, PeerName, ProxyNet, WebOrigin,
+};
 pub use origin::{Layer, Origin};
 pub use problem::{Problem, Problems, Setting};
 pub use sections::{Actor, Actors, Config, Http, Log, Node, P2p, Registry, Store};
 pub use setting::Mismatch;
 pub use units::{ByteSize, Ratio, TimeSpan};
 pub use words::{
-    Durability, LogFile, LogFilter, LogFormat, LogRotation, NodeName, SecretFile, StoreAccess,
+    AppId, Durability, LogFile, LogFilter, LogFormat, LogRotation, NodeName, P2pStoreAccess,
+    ReplicateAccess, SecretFile, StoreAccess,
 };
 
 impl Config {

@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
+use bytecave_core::PeerId;
 use ipnet::IpNet;
 
 use crate::kinds::ListItem;
@@ -163,6 +164,53 @@ checked_text! {
     peer_address
 }
 impl ListItem for PeerAddress {}
+
+checked_text! {
+    /// The id of a peer.
+    PeerName, "a peer id of an Ed25519 key: 12D3KooW and 44 more characters", peer_name
+}
+impl ListItem for PeerName {}
+
+impl PeerName {
+    /// The peer's id.
+    pub fn peer_id(&self) -> Option<PeerId> {
+        // The text was checked when it was made.
+        self.as_str().parse().ok()
+    }
+}
+
+fn peer_name(text: &str) -> Result<String, Mismatch> {
+    match text.parse::<PeerId>() {
+        Ok(peer) => Ok(peer.to_string()),
+        Err(_) if is_placeholder(text) => Err(Mismatch::Placeholder),
+        Err(_) => Err(Mismatch::Malformed("it is not a peer id of an Ed25519 key")),
+    }
+}
+
+checked_text! {
+    /// The WebSocket address of a relay's storage link.
+    LinkUrl, "a WebSocket address such as ws://203.0.113.7:4003 or wss://relay.example.net", link_url
+}
+impl ListItem for LinkUrl {}
+
+fn link_url(text: &str) -> Result<String, Mismatch> {
+    if is_placeholder(text) {
+        return Err(Mismatch::Placeholder);
+    }
+    let rest = text
+        .strip_prefix("ws://")
+        .or_else(|| text.strip_prefix("wss://"))
+        .ok_or(Mismatch::Malformed(
+            "it does not begin with ws:// or wss://",
+        ))?;
+    if rest.is_empty() || rest.starts_with(['/', ':']) {
+        return Err(Mismatch::Malformed("it names no host"));
+    }
+    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(Mismatch::Malformed("it holds white space"));
+    }
+    Ok(text.to_owned())
+}
 
 /// What examples leave for the reader to fill in.
 pub(crate) fn is_placeholder(text: &str) -> bool {

@@ -10,11 +10,14 @@ use bytecave_core::{ShardCount, ShardError, ShardRange, ShardSet};
 use serde::Deserialize;
 
 use crate::chain::{EthAddress, RpcUrl};
-use crate::network::{HostIp, HostName, ListenAddress, PeerAddress, ProxyNet, WebOrigin};
+use crate::network::{
+    HostIp, HostName, LinkUrl, ListenAddress, PeerAddress, PeerName, ProxyNet, WebOrigin,
+};
 use crate::setting::Field;
 use crate::units::{ByteSize, Ratio, TimeSpan};
 use crate::words::{
-    Durability, LogFile, LogFilter, LogFormat, LogRotation, NodeName, SecretFile, StoreAccess,
+    AppId, Durability, LogFile, LogFilter, LogFormat, LogRotation, NodeName, P2pStoreAccess,
+    ReplicateAccess, SecretFile, StoreAccess,
 };
 
 /// Declares a section: the struct for serde and the list of its fields for the loader, from one text.
@@ -147,6 +150,39 @@ section! {
         enable_relay: bool,
         enable_dht: bool,
         enable_mdns: bool,
+        enable_quic: bool,
+        enable_hole_punching: bool,
+        enable_upnp: bool,
+        external_addresses: Vec<ListenAddress>,
+        tls_certificate_file: Option<PathBuf>,
+        tls_key_file: Option<SecretFile>,
+        store_access: P2pStoreAccess,
+        allowed_apps: Vec<AppId>,
+        replicate_access: Option<ReplicateAccess>,
+        replicate_allowlist: Vec<PeerName>,
+        allow_peers: Vec<PeerName>,
+        block_peers: Vec<PeerName>,
+        storage_link_port: u16 => "0" to "65535",
+        storage_links: Vec<LinkUrl>,
+        announce_interval: TimeSpan => "1s" to "1h",
+        member_timeout: TimeSpan => "1s" to "1d",
+        max_members: u32 => "16" to "100000",
+        dial_timeout: TimeSpan => "1s" to "5m",
+        request_timeout: TimeSpan => "1s" to "10m",
+        idle_connection_timeout: TimeSpan => "1s" to "1d",
+        max_connections: u32 => "8" to "65535",
+        max_connections_per_peer: u32 => "1" to "64",
+        max_pending_connections: u32 => "8" to "65535",
+        max_memory: Option<ByteSize> => "64MiB" to "1TiB",
+        max_streams_per_peer: u32 => "4" to "4096",
+        max_body_memory: ByteSize => "80MiB" to "1TiB",
+        requests_per_second_per_peer: u32 => "0" to "1000000",
+        request_burst_per_peer: u32 => "1" to "1000000",
+        relay_server: bool,
+        relay_server_reservations: u32 => "1" to "65535",
+        relay_server_circuits: u32 => "1" to "65535",
+        relay_server_circuit_time: TimeSpan => "1s" to "1d",
+        relay_server_circuit_bytes: ByteSize => "4KiB" to "1TiB",
     }
 }
 

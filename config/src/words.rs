@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::kinds::ListItem;
 use crate::setting::Mismatch;
 use crate::text_forms::{checked_text, choice, textual};
 
@@ -16,6 +17,30 @@ choice! {
         Open = "open",
         /// Holders of the token.
         Token = "token",
+    }
+}
+
+choice! {
+    /// Who may store over the network's 1.0.0 protocols and the storage links.
+    P2pStoreAccess {
+        /// Whoever brings a valid store authorization.
+        Signed = "signed",
+        /// Everyone.
+        Open = "open",
+        /// Nobody.
+        Off = "off",
+    }
+}
+
+choice! {
+    /// Which peers may send replicas.
+    ReplicateAccess {
+        /// Peers that the registry lists.
+        Registered = "registered",
+        /// Every peer.
+        Open = "open",
+        /// Peers in `replicate_allowlist`.
+        Allowlist = "allowlist",
     }
 }
 
@@ -74,6 +99,22 @@ checked_text! {
     LogFilter,
     "a level (off, error, warn, info, debug, trace), and module=level with commas for exceptions: info,bytecave_store=debug",
     log_filter
+}
+
+checked_text! {
+    /// Identifier of an application that stores through the network.
+    AppId, "an application id of 1 to 128 printable characters", app_id
+}
+impl ListItem for AppId {}
+
+fn app_id(text: &str) -> Result<String, Mismatch> {
+    if text.chars().count() > 128 {
+        return Err(Mismatch::Malformed("it is longer than 128 characters"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Mismatch::Malformed("it holds control characters"));
+    }
+    Ok(text.to_owned())
 }
 
 /// A bare word that is no level would be taken by `tracing` as a module at its most verbose: "inof" would

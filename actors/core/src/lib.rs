@@ -4,12 +4,14 @@
 //! identity. Everything is pure: no actors, no runtime, no files, no clock. What a blob is called,
 //! which shard it belongs to and which 32 bytes commit to it is decided here and only here.
 
+mod authorization;
 mod cid;
 mod digest;
 mod identity;
 mod shard;
 pub mod tree;
 
+pub use authorization::StoreAuthorization;
 pub use cid::{BlobCid, CidError};
 pub use digest::{Digest, Fingerprint};
 pub use identity::{IdentityError, NodeIdentity, PeerId, PublicKey};

@@ -10,6 +10,7 @@ use actix_server::ServerHandle;
 use bytecave_messages::http::{CloseRoutes, OpenRoutes};
 use bytecave_messages::lifecycle::{DeathWatch, PartChanged, Stop};
 use bytecave_messages::store::StoreChanged;
+use bytecave_messages::swarm::SwarmChanged;
 use tokio::task::JoinHandle;
 
 use crate::options::HttpOptions;
@@ -110,8 +111,16 @@ impl Handler<PartChanged> for HttpActor {
 impl Handler<OpenRoutes> for HttpActor {
     type Result = ();
 
-    fn handle(&mut self, OpenRoutes { store }: OpenRoutes, _: &mut Self::Context) {
-        self.shared.open(store);
+    fn handle(&mut self, ports: OpenRoutes, _: &mut Self::Context) {
+        self.shared.open(ports.store, ports.replicator);
+    }
+}
+
+impl Handler<SwarmChanged> for HttpActor {
+    type Result = ();
+
+    fn handle(&mut self, SwarmChanged(snapshot): SwarmChanged, _: &mut Self::Context) {
+        self.shared.set_network(snapshot);
     }
 }
 

@@ -9,6 +9,7 @@ use bytecave_config::{ByteSize, Http, ProxyNet, StoreAccess};
 use bytecave_core::PublicKey;
 use bytecave_messages::budget::Budget;
 use bytecave_messages::lifecycle::DeathWatch;
+use prometheus_client::registry::Registry;
 use zeroize::Zeroizing;
 
 /// Changes the log filter of the running node; an error says what is wrong with the text.
@@ -105,6 +106,8 @@ pub struct HttpOptions {
     pub budget: Budget,
     /// The permits of all actors, for `/actors` and `/metrics`.
     pub budgets: Vec<Budget>,
+    /// Metrics that other actors keep, written out with our own.
+    pub registries: Vec<Arc<Registry>>,
     /// Changes the log filter.
     pub set_log_level: SetLogLevel,
     /// Time for requests in flight to finish when the node stops.

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use bytecave_core::{BlobCid, ShardId, ShardSet};
 use bytecave_messages::budget::{ActorName, Budget};
 use bytecave_messages::lifecycle::{PartChanged, PartState};
-use bytecave_messages::ports::StorePort;
+use bytecave_messages::ports::{ReplicatorPort, StorePort};
 use bytecave_messages::store::{StoreError, StoreSnapshot};
+use bytecave_messages::swarm::SwarmSnapshot;
+use prometheus_client::registry::Registry;
 
 use crate::access::AccessRules;
 use crate::limits::{RateLimiter, UploadMemory};
@@ -29,14 +31,18 @@ pub(crate) struct Shared {
     pub(crate) uploads: UploadMemory,
     pub(crate) budget: Budget,
     pub(crate) budgets: Vec<Budget>,
+    /// Metrics that other actors keep.
+    pub(crate) registries: Vec<Arc<Registry>>,
     pub(crate) metrics: Metrics,
     pub(crate) set_log_level: SetLogLevel,
     pub(crate) request_ids: RequestIds,
     phase: AtomicU8,
     store: OnceLock<StorePort>,
+    replicator: OnceLock<ReplicatorPort>,
     /// A port call found the store gone.
     store_gone: AtomicBool,
     view: RwLock<Option<Arc<StoreView>>>,
+    network: RwLock<Option<Arc<SwarmSnapshot>>>,
     parts: RwLock<BTreeMap<ActorName, PartState>>,
 }
 
@@ -99,6 +105,9 @@ impl Shared {
             request_ids: RequestIds::new(),
             phase: AtomicU8::new(Phase::Starting as u8),
             store: OnceLock::new(),
+            replicator: OnceLock::new(),
+            network: RwLock::new(None),
+            registries: options.registries.clone(),
             store_gone: AtomicBool::new(false),
             view: RwLock::new(None),
             parts: RwLock::new(BTreeMap::new()),
@@ -114,8 +123,8 @@ impl Shared {
         }
     }
 
-    pub(crate) fn open(&self, store: StorePort) {
-        if self.store.set(store).is_err() {
+    pub(crate) fn open(&self, store: StorePort, replicator: ReplicatorPort) {
+        if self.store.set(store).is_err() || self.replicator.set(replicator).is_err() {
             tracing::warn!("the routes are open already");
         }
         // A node on its way down does not come back.
@@ -134,6 +143,11 @@ impl Shared {
     /// The way to the blobs.
     pub(crate) fn store(&self) -> Result<&StorePort, Problem> {
         self.store.get().ok_or_else(recovering)
+    }
+
+    /// The way to blobs that peers have.
+    pub(crate) fn replicator(&self) -> Result<&ReplicatorPort, Problem> {
+        self.replicator.get().ok_or_else(recovering)
     }
 
     /// The problem that a port's error is, remembering that a store which is gone is gone.
@@ -165,6 +179,18 @@ impl Shared {
     /// The same for routes that cannot answer without it.
     pub(crate) fn view_or_recovering(&self) -> Result<Arc<StoreView>, Problem> {
         self.view().ok_or_else(recovering)
+    }
+
+    pub(crate) fn set_network(&self, snapshot: Arc<SwarmSnapshot>) {
+        *self.network.write().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
+    }
+
+    /// The latest of the network; none while networking is off.
+    pub(crate) fn network(&self) -> Option<Arc<SwarmSnapshot>> {
+        self.network
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(crate) fn set_part(&self, part: PartChanged) {

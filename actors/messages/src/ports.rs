@@ -8,15 +8,20 @@ use std::fmt;
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Message, Recipient};
-use bytecave_core::{BlobCid, ShardId};
+use bytecave_core::{BlobCid, Digest, PeerId, ShardId};
 
 use crate::body::BlobBody;
 use crate::budget::{Budget, Share};
 use crate::lifecycle::{PartChanged, Stop};
+use crate::replicator::{FetchBlob, FetchError, FetchedBlob};
 use crate::store::{
     AdvanceOutbox, BlobInfo, BlobPage, BlobRead, BlobStored, ByteRange, CollectGarbage, DeleteBlob,
     GcReport, GetBlob, GetBlobInfo, ListBlobs, ListCursor, ListOutboxShards, OutboxEntry, PutBlob,
-    ReadOutbox, RotateKeys, RotationReport, SetPin, StoreChanged, StoreError, Stored,
+    ReadOutbox, RotateKeys, RotationReport, SetPin, StoreChanged, StoreError, Stored, UseNonce,
+};
+use crate::swarm::{
+    Admission, InboundHaveList, InboundReplica, InboundRetrieve, InboundStore, RemoteBlob,
+    RetrieveFromPeer, SetAdmission, SwarmChanged, SwarmError,
 };
 
 /// The way to the blobs.
@@ -34,6 +39,7 @@ pub struct StorePort {
     read_outbox: Recipient<ReadOutbox>,
     advance_outbox: Recipient<AdvanceOutbox>,
     outbox_shards: Recipient<ListOutboxShards>,
+    nonce: Recipient<UseNonce>,
 }
 
 /// A blob on its way in, as [`StorePort::put`] takes it.
@@ -64,7 +70,8 @@ impl StorePort {
             + Handler<RotateKeys>
             + Handler<ReadOutbox>
             + Handler<AdvanceOutbox>
-            + Handler<ListOutboxShards>,
+            + Handler<ListOutboxShards>
+            + Handler<UseNonce>,
         A::Context: ToEnvelope<A, PutBlob>
             + ToEnvelope<A, GetBlob>
             + ToEnvelope<A, GetBlobInfo>
@@ -75,7 +82,8 @@ impl StorePort {
             + ToEnvelope<A, RotateKeys>
             + ToEnvelope<A, ReadOutbox>
             + ToEnvelope<A, AdvanceOutbox>
-            + ToEnvelope<A, ListOutboxShards>,
+            + ToEnvelope<A, ListOutboxShards>
+            + ToEnvelope<A, UseNonce>,
     {
         Self {
             budget,
@@ -90,6 +98,7 @@ impl StorePort {
             read_outbox: address.clone().recipient(),
             advance_outbox: address.clone().recipient(),
             outbox_shards: address.clone().recipient(),
+            nonce: address.clone().recipient(),
         }
     }
 
@@ -219,11 +228,140 @@ impl StorePort {
         let permit = self.budget.try_acquire(Share::Repair, "outbox_shards")?;
         ask(&self.outbox_shards, ListOutboxShards { permit }).await?
     }
+
+    /// Uses up a nonce; whether it was unused.
+    pub async fn use_nonce(
+        &self,
+        share: Share,
+        key: Digest,
+        expires_ms: u64,
+    ) -> Result<bool, StoreError> {
+        let permit = self.budget.try_acquire(share, "use_nonce")?;
+        let message = UseNonce {
+            key,
+            expires_ms,
+            permit,
+        };
+        ask(&self.nonce, message).await?
+    }
 }
 
 impl fmt::Debug for StorePort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "StorePort({:?})", self.budget)
+    }
+}
+
+/// The way to the network.
+#[derive(Clone)]
+pub struct SwarmPort {
+    budget: Budget,
+    retrieve: Recipient<RetrieveFromPeer>,
+    admission: Recipient<SetAdmission>,
+}
+
+impl SwarmPort {
+    /// The port of whoever handles the swarm's messages, within `budget`.
+    pub fn new<A>(address: &Addr<A>, budget: Budget) -> Self
+    where
+        A: Actor + Handler<RetrieveFromPeer> + Handler<SetAdmission>,
+        A::Context: ToEnvelope<A, RetrieveFromPeer> + ToEnvelope<A, SetAdmission>,
+    {
+        Self {
+            budget,
+            retrieve: address.clone().recipient(),
+            admission: address.clone().recipient(),
+        }
+    }
+
+    /// Fetches a blob that `peer` has; what comes is unverified.
+    pub async fn retrieve(
+        &self,
+        share: Share,
+        peer: PeerId,
+        cid: BlobCid,
+    ) -> Result<RemoteBlob, SwarmError> {
+        let permit = self.budget.try_acquire(share, "retrieve")?;
+        ask(&self.retrieve, RetrieveFromPeer { peer, cid, permit }).await?
+    }
+
+    /// Says who may send replicas.
+    pub async fn set_admission(&self, admission: Admission) -> Result<(), SwarmError> {
+        Ok(ask(&self.admission, SetAdmission(admission)).await?)
+    }
+}
+
+impl fmt::Debug for SwarmPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SwarmPort({:?})", self.budget)
+    }
+}
+
+/// The way to blobs that peers have.
+#[derive(Clone)]
+pub struct ReplicatorPort {
+    budget: Budget,
+    fetch: Recipient<FetchBlob>,
+}
+
+impl ReplicatorPort {
+    /// The port of whoever handles the replicator's messages, within `budget`.
+    pub fn new<A>(address: &Addr<A>, budget: Budget) -> Self
+    where
+        A: Actor + Handler<FetchBlob>,
+        A::Context: ToEnvelope<A, FetchBlob>,
+    {
+        Self {
+            budget,
+            fetch: address.clone().recipient(),
+        }
+    }
+
+    /// Gets a blob that is not stored here from a peer, verified.
+    pub async fn fetch(&self, share: Share, cid: BlobCid) -> Result<FetchedBlob, FetchError> {
+        let permit = self.budget.try_acquire(share, "fetch")?;
+        ask(&self.fetch, FetchBlob { cid, permit }).await?
+    }
+}
+
+impl fmt::Debug for ReplicatorPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReplicatorPort({:?})", self.budget)
+    }
+}
+
+/// Where the swarm's events go.
+#[derive(Clone, Debug)]
+pub struct SwarmEvents {
+    /// Hears how the network is.
+    pub changed: Vec<Recipient<SwarmChanged>>,
+    /// Hears of the actor's condition.
+    pub part: Vec<Recipient<PartChanged>>,
+    /// Answers who wants a blob.
+    pub retrieve: Recipient<InboundRetrieve>,
+    /// Answers who asks what is here.
+    pub have_list: Recipient<InboundHaveList>,
+    /// Answers who sends a copy.
+    pub replica: Recipient<InboundReplica>,
+    /// Answers who stores.
+    pub store: Recipient<InboundStore>,
+}
+
+impl SwarmEvents {
+    /// Tells how the network is. A full mailbox loses it; the next second brings another.
+    pub fn swarm_changed(&self, event: &SwarmChanged) {
+        notify(&self.changed, event);
+    }
+}
+
+/// Hands an inbound request on without waiting. When the mailbox is full or closed, the request is
+/// dropped with the answer in it, which tells the asker that the node is busy.
+pub fn hand_on<M>(recipient: &Recipient<M>, request: M)
+where
+    M: Message<Result = ()> + Send + 'static,
+{
+    if let Err(error) = recipient.try_send(request) {
+        tracing::debug!(%error, "inbound request not handed on");
     }
 }
 
@@ -272,11 +410,16 @@ pub async fn stop(actor: &Recipient<Stop>) {
 #[derive(Debug, Clone, Copy)]
 pub struct Unavailable;
 
-impl From<Unavailable> for StoreError {
-    fn from(_: Unavailable) -> Self {
-        Self::Unavailable
-    }
+macro_rules! unavailable {
+    ($($error:ident),+) => {$(
+        impl From<Unavailable> for $error {
+            fn from(_: Unavailable) -> Self {
+                Self::Unavailable
+            }
+        }
+    )+};
 }
+unavailable!(StoreError, SwarmError, FetchError);
 
 /// Sends and awaits the answer. The bound on what waits is the permit inside the message.
 #[expect(

@@ -374,6 +374,19 @@ pub struct ListOutboxShards {
     pub permit: Permit,
 }
 
+/// Command: use up a nonce, so that what was authorized once is not authorized again, also after a
+/// restart. Answered with whether it was unused; on disk before the answer.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<bool, StoreError>")]
+pub struct UseNonce {
+    /// Digest of who used which nonce.
+    pub key: Digest,
+    /// When it may be forgotten, since what it authorizes is too old by then; milliseconds since 1970.
+    pub expires_ms: u64,
+    /// The permit.
+    pub permit: Permit,
+}
+
 /// Event: a blob was stored. A nudge only: the outbox has what matters.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]

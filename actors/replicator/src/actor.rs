@@ -4,13 +4,20 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use actix::{
-    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture,
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, ResponseFuture,
+    WrapFuture,
 };
 use bytecave_core::ShardId;
 use bytecave_messages::budget::ActorName;
 use bytecave_messages::lifecycle::{DeathWatch, PartChanged, PartState, Stop};
-use bytecave_messages::ports::{StorePort, notify};
+use bytecave_messages::ports::{StorePort, SwarmPort, notify};
+use bytecave_messages::replicator::{FetchBlob, FetchError, FetchedBlob};
 use bytecave_messages::store::BlobStored;
+use bytecave_messages::swarm::{
+    InboundHaveList, InboundReplica, InboundRetrieve, InboundStore, SwarmChanged,
+};
+
+use crate::options::ReplicatorOptions;
 
 /// How often the outbox is looked at: many stores share one batch, and a family that was written to
 /// is not written to again for the sake of its outbox alone.
@@ -22,6 +29,7 @@ const REASON: &str = "this version makes no copies on peers yet; nothing needs t
 #[derive(Debug)]
 pub struct ReplicatorActor {
     store: StorePort,
+    swarm: SwarmPort,
     listeners: Vec<Recipient<PartChanged>>,
     watch: DeathWatch,
     /// Shards whose outbox grew since it was last looked at; at most one entry a shard.
@@ -31,14 +39,18 @@ pub struct ReplicatorActor {
 }
 
 impl ReplicatorActor {
-    /// A shell that empties the outbox of `store` and reports to `listeners`.
-    pub fn new(
-        store: StorePort,
-        listeners: Vec<Recipient<PartChanged>>,
-        watch: DeathWatch,
-    ) -> Self {
+    /// A shell that empties the outbox, and answers what peers ask.
+    pub fn new(options: ReplicatorOptions) -> Self {
+        let ReplicatorOptions {
+            store,
+            swarm,
+            listeners,
+            watch,
+            ..
+        } = options;
         Self {
             store,
+            swarm,
             listeners,
             watch,
             nudged: BTreeSet::new(),
@@ -100,6 +112,44 @@ impl Handler<BlobStored> for ReplicatorActor {
 
     fn handle(&mut self, BlobStored { shard }: BlobStored, _: &mut Self::Context) {
         self.nudged.insert(shard);
+    }
+}
+
+impl Handler<SwarmChanged> for ReplicatorActor {
+    type Result = ();
+
+    fn handle(&mut self, _: SwarmChanged, _: &mut Self::Context) {}
+}
+
+impl Handler<InboundRetrieve> for ReplicatorActor {
+    type Result = ();
+
+    fn handle(&mut self, _: InboundRetrieve, _: &mut Self::Context) {}
+}
+
+impl Handler<InboundHaveList> for ReplicatorActor {
+    type Result = ();
+
+    fn handle(&mut self, _: InboundHaveList, _: &mut Self::Context) {}
+}
+
+impl Handler<InboundReplica> for ReplicatorActor {
+    type Result = ();
+
+    fn handle(&mut self, _: InboundReplica, _: &mut Self::Context) {}
+}
+
+impl Handler<InboundStore> for ReplicatorActor {
+    type Result = ();
+
+    fn handle(&mut self, _: InboundStore, _: &mut Self::Context) {}
+}
+
+impl Handler<FetchBlob> for ReplicatorActor {
+    type Result = ResponseFuture<Result<FetchedBlob, FetchError>>;
+
+    fn handle(&mut self, _: FetchBlob, _: &mut Self::Context) -> Self::Result {
+        Box::pin(async { Err(FetchError::Unavailable) })
     }
 }
 

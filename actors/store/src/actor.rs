@@ -16,7 +16,7 @@ use bytecave_messages::ports::{NewBlob, StoreEvents, notify};
 use bytecave_messages::store::{
     AdvanceOutbox, BlobInfo, BlobPage, BlobRead, BlobStored, CollectGarbage, DeleteBlob, GcReport,
     GetBlob, GetBlobInfo, ListBlobs, ListOutboxShards, OutboxEntry, PutBlob, ReadOutbox,
-    RotateKeys, RotationReport, SetPin, StoreChanged, StoreError, Stored,
+    RotateKeys, RotationReport, SetPin, StoreChanged, StoreError, Stored, UseNonce,
 };
 use tracing::Instrument as _;
 
@@ -158,6 +158,9 @@ pass_on!(ReadOutbox -> Vec<OutboxEntry>, |engine, read| {
 });
 pass_on!(AdvanceOutbox -> (), |engine, advance| {
     engine.advance_outbox(advance.through.clone()).await
+});
+pass_on!(UseNonce -> bool, |engine, nonce| {
+    engine.use_nonce(nonce.key, nonce.expires_ms).await
 });
 pass_on!(ListOutboxShards -> Vec<ShardId>, |engine, _list| Ok(engine.outbox_shards()));
 

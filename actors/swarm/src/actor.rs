@@ -1,42 +1,32 @@
 //! The actor's shell.
 
-use actix::{Actor, ActorContext, Context, Handler, Recipient};
-use bytecave_config::P2p;
+use actix::{Actor, ActorContext, Context, Handler, ResponseFuture};
 use bytecave_messages::budget::ActorName;
 use bytecave_messages::lifecycle::{DeathWatch, PartChanged, PartState, Stop};
-use bytecave_messages::ports::notify;
+use bytecave_messages::ports::{SwarmEvents, notify};
+use bytecave_messages::store::StoreChanged;
+use bytecave_messages::swarm::{RemoteBlob, RetrieveFromPeer, SetAdmission, SwarmError};
 
-/// The shell; it reports itself disabled and has nothing else to do yet.
+use crate::options::{StartError, SwarmOptions};
+
+/// The shell of the network.
 #[derive(Debug)]
 pub struct SwarmActor {
-    reason: String,
-    listeners: Vec<Recipient<PartChanged>>,
+    events: SwarmEvents,
     watch: DeathWatch,
 }
 
 impl SwarmActor {
-    /// A shell that reports to `listeners`; `settings` decide only what it says.
-    pub fn new(settings: &P2p, listeners: Vec<Recipient<PartChanged>>, watch: DeathWatch) -> Self {
-        let reason = if settings.enabled {
-            "this version does not speak to peers yet; nothing needs to be set"
-        } else {
-            "P2P_ENABLED is false; this version does not speak to peers yet"
-        };
-        Self {
-            reason: reason.to_owned(),
-            listeners,
-            watch,
-        }
+    /// Joins the network: listens on the configured addresses, or says which cannot be listened on.
+    /// With networking off it does nothing and says so.
+    pub async fn start(options: SwarmOptions) -> Result<Self, StartError> {
+        let SwarmOptions { events, watch, .. } = options;
+        Ok(Self { events, watch })
     }
 
     fn tell(&self, state: PartState) {
-        notify(
-            &self.listeners,
-            &PartChanged {
-                actor: ActorName::Swarm,
-                state,
-            },
-        );
+        let actor = ActorName::Swarm;
+        notify(&self.events.part, &PartChanged { actor, state });
     }
 }
 
@@ -44,18 +34,38 @@ impl Actor for SwarmActor {
     type Context = Context<Self>;
 
     fn started(&mut self, _: &mut Self::Context) {
-        tracing::info!(reason = self.reason, "swarm disabled");
         self.tell(PartState::Disabled {
-            reason: self.reason.clone(),
+            reason: "P2P_ENABLED is false".to_owned(),
         });
     }
 }
 
-impl Handler<Stop> for SwarmActor {
+impl Handler<RetrieveFromPeer> for SwarmActor {
+    type Result = ResponseFuture<Result<RemoteBlob, SwarmError>>;
+
+    fn handle(&mut self, _: RetrieveFromPeer, _: &mut Self::Context) -> Self::Result {
+        Box::pin(async { Err(SwarmError::Unavailable) })
+    }
+}
+
+impl Handler<SetAdmission> for SwarmActor {
     type Result = ();
 
-    fn handle(&mut self, _: Stop, context: &mut Self::Context) {
+    fn handle(&mut self, _: SetAdmission, _: &mut Self::Context) {}
+}
+
+impl Handler<StoreChanged> for SwarmActor {
+    type Result = ();
+
+    fn handle(&mut self, _: StoreChanged, _: &mut Self::Context) {}
+}
+
+impl Handler<Stop> for SwarmActor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Stop, context: &mut Self::Context) -> Self::Result {
         self.watch.disarm();
         context.stop();
+        Box::pin(async {})
     }
 }

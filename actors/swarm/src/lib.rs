@@ -1,5 +1,9 @@
-//! `SwarmActor`: the node's place in the libp2p network. No networking in this version: it says so.
+//! `SwarmActor`: the node's place in the libp2p network. The only crate that knows libp2p.
 
 mod actor;
+mod metrics;
+mod options;
 
 pub use actor::SwarmActor;
+pub use metrics::NetworkMetrics;
+pub use options::{StartError, SwarmOptions};
