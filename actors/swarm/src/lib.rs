@@ -1,6 +1,8 @@
 //! `SwarmActor`: the node's place in the libp2p network. The only crate that knows libp2p.
 
 mod actor;
+mod facts;
+mod memory;
 mod metrics;
 mod options;
 
