@@ -11,7 +11,9 @@ mod identity;
 mod shard;
 pub mod tree;
 
-pub use authorization::StoreAuthorization;
+pub use authorization::{
+    APP_ID_MAX_BYTES, AuthorizationError, NONCE_MAX_BYTES, StoreAuthorization, VerifiedStore,
+};
 pub use cid::{BlobCid, CidError};
 pub use digest::{Digest, Fingerprint};
 pub use identity::{IdentityError, NodeIdentity, PeerId, PublicKey};
