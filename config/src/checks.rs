@@ -1,5 +1,7 @@
 //! What two settings must have to do with each other. Each finding names both.
 
+mod p2p;
+
 use bytecave_core::{ShardError, ShardSet};
 
 use crate::load::Provenance;
@@ -14,6 +16,7 @@ pub(crate) fn between_keys(config: &Config, provenance: &Provenance) -> Vec<Prob
         reason: reason.to_owned(),
     };
     let mut problems = shards(config, provenance);
+    problems.extend(p2p::conflicts(config, provenance));
     let (store, http) = (&config.store, &config.http);
     if store.max_total_wal_size >= store.write_buffer_total {
         problems.push(conflict(
@@ -37,6 +40,11 @@ pub(crate) fn between_keys(config: &Config, provenance: &Provenance) -> Vec<Prob
         ));
     }
     problems
+}
+
+/// What can be meant and seldom is: one line each, naming both settings.
+pub(crate) fn doubtful(config: &Config, provenance: &Provenance) -> Vec<String> {
+    p2p::doubtful(&config.p2p, provenance)
 }
 
 /// Every range that is wrong alone, or else the first two that share a shard.

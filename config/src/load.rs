@@ -115,7 +115,7 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Problems> {
     let Reading {
         layers,
         mut problems,
-        warnings,
+        mut warnings,
     } = Reading::of(inputs);
     let mut builder = config::Config::builder();
     let mut origins = BTreeMap::new();
@@ -144,14 +144,15 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Problems> {
             // With one of the two already wrong, its default stands in for it and the conflict means nothing.
             .filter(|problem| !problem.keys().iter().any(|key| wrong.contains(*key))),
     );
-    match Problems::of(problems) {
-        Some(problems) => Err(problems),
-        None => Ok(Loaded {
-            config,
-            provenance,
-            warnings,
-        }),
+    if let Some(problems) = Problems::of(problems) {
+        return Err(problems);
     }
+    warnings.extend(checks::doubtful(&config, &provenance));
+    Ok(Loaded {
+        config,
+        provenance,
+        warnings,
+    })
 }
 
 fn unfit() -> Problem {

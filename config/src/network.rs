@@ -128,20 +128,8 @@ fn web_origin(text: &str) -> Result<String, Mismatch> {
             "it does not begin with http:// or https://",
         ))?;
     let authority = rest.strip_suffix('/').unwrap_or(rest);
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (authority, None),
-    };
-    let bracketed = host
-        .strip_prefix('[')
-        .and_then(|inner| inner.strip_suffix(']'));
-    match bracketed {
-        Some(ip) if ip.parse::<std::net::Ipv6Addr>().is_ok() => {}
-        Some(_) => return Err(Mismatch::Malformed("it holds no IPv6 address in its [ ]")),
-        None => {
-            host_name(host)?;
-        }
-    }
+    let (host, port) = host_and_port(authority);
+    checked_host(host)?;
     let own = if scheme == "http" { 80 } else { 443 };
     match port.map(str::parse::<u16>) {
         None => Ok(format!("{scheme}://{host}")),
@@ -151,11 +139,34 @@ fn web_origin(text: &str) -> Result<String, Mismatch> {
     }
 }
 
+/// Splits what stands between `://` and the path; the port is not read yet.
+fn host_and_port(authority: &str) -> (&str, Option<&str>) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    }
+}
+
+/// A host name, an IPv4 address, or an IPv6 address in brackets.
+fn checked_host(host: &str) -> Result<(), Mismatch> {
+    let bracketed = host
+        .strip_prefix('[')
+        .and_then(|inner| inner.strip_suffix(']'));
+    match bracketed {
+        Some(ip) if ip.parse::<std::net::Ipv6Addr>().is_ok() => Ok(()),
+        Some(_) => Err(Mismatch::Malformed("it holds no IPv6 address in its [ ]")),
+        None => host_name(host).map(|_| ()),
+    }
+}
+
 checked_text! {
     /// A multiaddress to listen on.
     ListenAddress, "a multiaddress such as /ip4/0.0.0.0/tcp/5011", multiaddress
 }
 impl ListItem for ListenAddress {}
+
+/// Characters of the shortest peer id there is; host names and numbers in an address are shorter.
+const PEER_ID_LEAST: usize = 40;
 
 checked_text! {
     /// A multiaddress to dial, with the peer's id.
@@ -164,6 +175,37 @@ checked_text! {
     peer_address
 }
 impl ListItem for PeerAddress {}
+
+impl ListenAddress {
+    /// Whether one of its parts is this protocol.
+    pub(crate) fn names(&self, protocol: &str) -> bool {
+        self.0.split('/').any(|part| part == protocol)
+    }
+
+    /// Whether TLS is spoken there, by a certificate of ours.
+    pub(crate) fn needs_certificate(&self) -> bool {
+        self.names("tls") || self.names("wss")
+    }
+
+    /// Whether it stands for all addresses of the machine and so for none that can be dialled.
+    pub(crate) fn is_wildcard(&self) -> bool {
+        let mut parts = self.0.split('/').skip(1);
+        parts.next().is_some_and(|kind| kind.starts_with("ip"))
+            && parts
+                .next()
+                .and_then(|ip| ip.parse::<IpAddr>().ok())
+                .is_some_and(|ip| ip.is_unspecified())
+    }
+}
+
+impl PeerAddress {
+    /// The ids of the peers on the way, the one that is dialled last.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = &str> + Clone {
+        let parts = self.0.split('/');
+        let pairs = parts.clone().zip(parts.skip(1));
+        pairs.filter_map(|(kind, id)| (kind == "p2p" && id.len() >= PEER_ID_LEAST).then_some(id))
+    }
+}
 
 checked_text! {
     /// The id of a peer.
@@ -187,10 +229,37 @@ fn peer_name(text: &str) -> Result<String, Mismatch> {
     }
 }
 
-checked_text! {
-    /// The WebSocket address of a relay's storage link.
-    LinkUrl, "a WebSocket address such as ws://203.0.113.7:4003 or wss://relay.example.net", link_url
+/// The WebSocket address of a relay's storage link. Refused values are not repeated: one with a password is
+/// the commonest of them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LinkUrl(String);
+
+impl LinkUrl {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
+
+impl fmt::Display for LinkUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for LinkUrl {
+    type Err = Mismatch;
+
+    fn from_str(text: &str) -> Result<Self, Mismatch> {
+        link_url(text).map(Self)
+    }
+}
+
+textual!(
+    LinkUrl,
+    "a WebSocket address such as ws://203.0.113.7:4003",
+    secret by as_str
+);
 impl ListItem for LinkUrl {}
 
 fn link_url(text: &str) -> Result<String, Mismatch> {
@@ -203,11 +272,23 @@ fn link_url(text: &str) -> Result<String, Mismatch> {
         .ok_or(Mismatch::Malformed(
             "it does not begin with ws:// or wss://",
         ))?;
-    if rest.is_empty() || rest.starts_with(['/', ':']) {
-        return Err(Mismatch::Malformed("it names no host"));
-    }
     if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(Mismatch::Malformed("it holds white space"));
+    }
+    if rest.contains('#') {
+        return Err(Mismatch::Malformed("it has a fragment"));
+    }
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return Err(Mismatch::Malformed("it holds a user name or a password"));
+    }
+    let (host, port) = host_and_port(authority);
+    if host.is_empty() {
+        return Err(Mismatch::Malformed("it names no host"));
+    }
+    checked_host(host)?;
+    if port.is_some_and(|port| port.parse::<u16>().is_err()) {
+        return Err(Mismatch::Malformed("its port is not a number up to 65535"));
     }
     Ok(text.to_owned())
 }
@@ -250,7 +331,9 @@ fn peer_address(text: &str) -> Result<String, Mismatch> {
     let id = text.rsplit_once("/p2p/").map(|(_, id)| id);
     match id {
         None => Err(Mismatch::Malformed("it has no /p2p/ part")),
-        Some(id) if id.len() < 40 || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+        Some(id)
+            if id.len() < PEER_ID_LEAST || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) =>
+        {
             Err(Mismatch::Malformed("what follows /p2p/ is not a peer id"))
         }
         Some(_) => Ok(text),
@@ -265,6 +348,7 @@ mod tests {
     use super::*;
 
     const PEER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+    const OTHER: &str = "12D3KooWGLCTGUS4zCYunfa3epuL9qKJyqUu5qFWsmCKN6ktwaiq";
 
     #[test]
     fn a_proxy_is_an_address_or_a_network() {
@@ -300,6 +384,103 @@ mod tests {
         ] {
             assert!(
                 matches!(wrong.parse::<PeerAddress>(), Err(Mismatch::Malformed(_))),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_peers_on_the_way_are_found_in_an_address() {
+        let through = format!("/ip4/1.2.3.4/tcp/4001/p2p/{PEER}/p2p-circuit/p2p/{OTHER}");
+        let address: PeerAddress = through.parse().unwrap();
+        assert_eq!(address.peers().collect::<Vec<_>>(), [PEER, OTHER]);
+        // A host that is called p2p is not the protocol.
+        let odd: PeerAddress = format!("/dns4/p2p/tcp/4001/p2p/{PEER}").parse().unwrap();
+        assert_eq!(odd.peers().collect::<Vec<_>>(), [PEER]);
+    }
+
+    #[test]
+    fn a_listen_address_tells_what_it_needs() {
+        let address = |text: &str| text.parse::<ListenAddress>().unwrap();
+        assert!(address("/ip4/0.0.0.0/tcp/443/tls/ws").needs_certificate());
+        assert!(address("/ip4/0.0.0.0/tcp/443/wss").needs_certificate());
+        assert!(!address("/ip4/0.0.0.0/tcp/5012/ws").needs_certificate());
+        assert!(address("/ip4/0.0.0.0/udp/5011/quic-v1").names("quic-v1"));
+        for wildcard in ["/ip4/0.0.0.0/tcp/1", "/ip6/::/udp/1/quic-v1"] {
+            assert!(address(wildcard).is_wildcard(), "{wildcard}");
+        }
+        for one in [
+            "/ip4/203.0.113.7/tcp/1",
+            "/dns4/node.bytecave.net/tcp/0.0.0.0",
+            "/ip6/::1/tcp/1",
+        ] {
+            assert!(!address(one).is_wildcard(), "{one}");
+        }
+    }
+
+    #[test]
+    fn a_peer_name_is_the_id_of_an_ed25519_key() {
+        let name: PeerName = PEER.parse().unwrap();
+        assert_eq!(name.as_str(), PEER);
+        assert_eq!(name.peer_id().unwrap().to_string(), PEER);
+        for placeholder in ["12D3KooW...", "12D3KooW…", "<peer id>", "your-peer-id"] {
+            assert_eq!(
+                placeholder.parse::<PeerName>(),
+                Err(Mismatch::Placeholder),
+                "{placeholder}"
+            );
+        }
+        for wrong in [
+            "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N",
+            "12D3KooW",
+            &PEER[..51],
+            &format!("/p2p/{PEER}"),
+            &format!("{PEER},{OTHER}"),
+        ] {
+            assert!(
+                matches!(wrong.parse::<PeerName>(), Err(Mismatch::Malformed(_))),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_storage_link_is_a_websocket_address_without_a_password() {
+        for good in [
+            "ws://203.0.113.7:4003",
+            "wss://relay.bytecave.net",
+            "wss://relay.bytecave.net/links?v=1",
+            "ws://[2001:db8::1]:4003/",
+            "ws://localhost",
+        ] {
+            assert_eq!(good.parse::<LinkUrl>().unwrap().as_str(), good);
+        }
+        for placeholder in [
+            "ws://relay.example.com:4003",
+            "wss://...",
+            "ws://<relay>:4003",
+        ] {
+            assert_eq!(
+                placeholder.parse::<LinkUrl>(),
+                Err(Mismatch::Placeholder),
+                "{placeholder}"
+            );
+        }
+        for wrong in [
+            "relay:4003",
+            "http://relay:4003",
+            "ws://",
+            "ws:///path",
+            "ws://:4003",
+            "ws://relay:99999",
+            "ws://relay:",
+            "ws://me:secret@relay:4003",
+            "ws://relay:4003/#top",
+            "ws://re lay",
+            "ws://[zz]:1",
+        ] {
+            assert!(
+                matches!(wrong.parse::<LinkUrl>(), Err(Mismatch::Malformed(_))),
                 "{wrong}"
             );
         }
@@ -350,7 +531,11 @@ mod tests {
             if let Ok(name) = text.parse::<HostName>() {
                 prop_assert_eq!(name.as_str().parse::<HostName>().unwrap(), name);
             }
+            if let Ok(link) = text.parse::<LinkUrl>() {
+                prop_assert_eq!(link.as_str().parse::<LinkUrl>().unwrap(), link);
+            }
             if let Ok(address) = text.parse::<ListenAddress>() {
+                let _ = (address.is_wildcard(), address.needs_certificate());
                 prop_assert_eq!(address.as_str().parse::<ListenAddress>().unwrap(), address);
             }
         }

@@ -108,6 +108,11 @@ checked_text! {
 impl ListItem for AppId {}
 
 fn app_id(text: &str) -> Result<String, Mismatch> {
+    // Looser than elsewhere: an application may call itself what an address cannot.
+    let left_open = text.contains("...") || text.contains('…') || text.starts_with('<');
+    if left_open || matches!(text, "your-app" | "your-app-id" | "your_app_id") {
+        return Err(Mismatch::Placeholder);
+    }
     if text.chars().count() > 128 {
         return Err(Mismatch::Malformed("it is longer than 128 characters"));
     }
@@ -286,6 +291,38 @@ mod tests {
         assert_eq!(at("auto", true), None);
         assert_eq!(at("off", false), None);
         assert_eq!(at("x.log", true), Some("x.log".into()));
+    }
+
+    #[test]
+    fn an_app_id_is_printable_and_filled_in() {
+        for good in ["photos", "org.bytecave/photos v2", &"ä".repeat(128)] {
+            assert_eq!(good.parse::<AppId>().unwrap().as_str(), good);
+        }
+        for placeholder in ["your-app-id", "<app id>", "my...", "…"] {
+            assert_eq!(
+                placeholder.parse::<AppId>(),
+                Err(Mismatch::Placeholder),
+                "{placeholder}"
+            );
+        }
+        for wrong in ["a\nb", "a\u{1b}[2J", &"x".repeat(129)] {
+            assert!(
+                matches!(wrong.parse::<AppId>(), Err(Mismatch::Malformed(_))),
+                "{wrong:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_words_of_the_network_are_known() {
+        for word in ["signed", "open", "off"] {
+            assert_eq!(word.parse::<P2pStoreAccess>().unwrap().as_str(), word);
+        }
+        for word in ["registered", "open", "allowlist"] {
+            assert_eq!(word.parse::<ReplicateAccess>().unwrap().as_str(), word);
+        }
+        assert!("everyone".parse::<P2pStoreAccess>().is_err());
+        assert!("off".parse::<ReplicateAccess>().is_err());
     }
 
     #[test]

@@ -5,5 +5,6 @@ mod bad_input_is_named_all_at_once;
 mod default_toml_and_sections_agree;
 mod documentation_is_current;
 mod later_layers_win;
+mod network_settings_agree;
 mod published_names_work;
 mod world;
