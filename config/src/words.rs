@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use bytecave_core::APP_ID_MAX_BYTES;
+
 use crate::kinds::ListItem;
 use crate::setting::Mismatch;
 use crate::text_forms::{checked_text, choice, textual};
@@ -103,7 +105,7 @@ checked_text! {
 
 checked_text! {
     /// Identifier of an application that stores through the network.
-    AppId, "an application id of 1 to 128 printable characters", app_id
+    AppId, "an application id of 1 to 128 bytes without control characters", app_id
 }
 impl ListItem for AppId {}
 
@@ -113,8 +115,8 @@ fn app_id(text: &str) -> Result<String, Mismatch> {
     if left_open || matches!(text, "your-app" | "your-app-id" | "your_app_id") {
         return Err(Mismatch::Placeholder);
     }
-    if text.chars().count() > 128 {
-        return Err(Mismatch::Malformed("it is longer than 128 characters"));
+    if text.len() > APP_ID_MAX_BYTES {
+        return Err(Mismatch::Malformed("it is longer than 128 bytes"));
     }
     if text.chars().any(char::is_control) {
         return Err(Mismatch::Malformed("it holds control characters"));
@@ -295,7 +297,7 @@ mod tests {
 
     #[test]
     fn an_app_id_is_printable_and_filled_in() {
-        for good in ["photos", "org.bytecave/photos v2", &"ä".repeat(128)] {
+        for good in ["photos", "org.bytecave/photos v2", &"ä".repeat(64)] {
             assert_eq!(good.parse::<AppId>().unwrap().as_str(), good);
         }
         for placeholder in ["your-app-id", "<app id>", "my...", "…"] {
@@ -305,7 +307,7 @@ mod tests {
                 "{placeholder}"
             );
         }
-        for wrong in ["a\nb", "a\u{1b}[2J", &"x".repeat(129)] {
+        for wrong in ["a\nb", "a\u{1b}[2J", &"ä".repeat(65)] {
             assert!(
                 matches!(wrong.parse::<AppId>(), Err(Mismatch::Malformed(_))),
                 "{wrong:?}"
