@@ -27,6 +27,7 @@
 //! | `i` ‖ blob id (16) | intent: a large blob whose chunks may be in a family without metadata, sealed |
 //! | `x` ‖ blob id (16) | drop: a large blob whose chunks have to go, sealed |
 //! | `t` ‖ sealed name (32) | tombstone of a deleted blob, sealed |
+//! | `n` ‖ sealed name (32) | a nonce that was used up (the name is that of its digest): u16be format ‖ u64be milliseconds since 1970 at which it may go, in the open |
 //! | `rotation` | where a rotation of keys stands, sealed |
 //!
 //! `format`, `keyring` and `rotation` begin with letters that no one-letter prefix uses.
@@ -70,6 +71,8 @@ pub(crate) mod prefix {
     pub(crate) const DROP: u8 = b'x';
     /// Tombstone, in `default`.
     pub(crate) const TOMBSTONE: u8 = b't';
+    /// Used nonce, in `default`.
+    pub(crate) const NONCE: u8 = b'n';
 }
 
 /// Length of a key made of a prefix and a sealed name.

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use bytecave_core::{Digest, ShardId};
+use bytecave_core::ShardId;
 use bytecave_messages::store::{
     BlobPage, LIST_LIMIT, ListCursor, OutboxEntry, OutboxKind, StoreError,
 };
@@ -53,11 +53,6 @@ impl Engine {
             .queue
             .submit(|reply| Op::Advance(Advance { through, reply }));
         answer.await.map_err(|_| StoreError::Unavailable)?
-    }
-
-    /// Uses up a nonce; whether it was unused.
-    pub async fn use_nonce(&self, _key: Digest, _expires_ms: u64) -> Result<bool, StoreError> {
-        Err(StoreError::Unavailable)
     }
 
     /// Owned shards whose outbox has entries.

@@ -24,6 +24,7 @@ mod large;
 mod layout;
 mod list;
 mod manifest;
+mod nonces;
 mod open;
 mod options;
 mod pool;

@@ -47,6 +47,10 @@ pub struct EngineOptions {
     /// Memory for small blobs that are sealed and wait for the commit thread, in bytes. Too low:
     /// groups stay small. Too high: a burst of puts costs that much memory.
     pub sealed_in_flight_bytes: usize,
+    /// Nonces that are remembered at once; each takes some 100 bytes on disk and goes after minutes.
+    /// Too low: further authorized stores are refused as busy. Too high: strangers fill the disk, and
+    /// the start counts them.
+    pub max_nonces: u64,
 }
 
 impl EngineOptions {
@@ -69,6 +73,7 @@ impl EngineOptions {
             max_wal_bytes: 192 * MIB,
             background_jobs: 32,
             sealed_in_flight_bytes: 64 << 20,
+            max_nonces: 1 << 18,
         }
     }
 

@@ -107,6 +107,7 @@ fn gauges(inner: &Inner) -> Vec<(&'static str, u64)> {
         ("readers_depth", bytes(inner.readers.depth())),
         ("sealers_depth", bytes(inner.sealers.depth())),
         ("movers_depth", bytes(inner.movers.depth())),
+        ("nonces", inner.nonces.live()),
         ("files_to_free", bytes(lock(&inner.drops).len())),
         (
             "memtables_bytes",

@@ -19,6 +19,7 @@ use super::keyring::Keyring;
 use super::layout::{
     COUNTERS_KEY, DEFAULT_FAMILY, parse_id_key, parse_shard_family, prefix, shard_family,
 };
+use super::nonces::Nonces;
 use super::open::{self, OpenError, Opened};
 use super::options::EngineOptions;
 use super::pool::Pool;
@@ -125,6 +126,7 @@ fn assemble(options: EngineOptions, opened: Opened) -> Result<(Inner, Unfinished
             .sum(),
     );
     let tombstones = !is_empty(&db, prefix::TOMBSTONE)?;
+    let nonces = Nonces::read(&db)?;
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let pool =
         |name, threads| Pool::start(name, threads).map_err(|cause| OpenError::Threads { cause });
@@ -147,6 +149,7 @@ fn assemble(options: EngineOptions, opened: Opened) -> Result<(Inner, Unfinished
         queue: CommitQueue::default(),
         drops: Mutex::new(drops),
         tombstones: AtomicBool::new(tombstones),
+        nonces,
         upkeep: Upkeep::default(),
         stats: Stats::default(),
     };

@@ -16,6 +16,7 @@ use super::commit::queue::CommitQueue;
 use super::health::Health;
 use super::keyring::{Keyring, SealedName};
 use super::layout::{name_key, prefix};
+use super::nonces::Nonces;
 use super::options::EngineOptions;
 use super::pool::{Pool, PoolError};
 use super::record::{self, BlobMeta, ChunkRun, Counters, RecordError};
@@ -61,6 +62,7 @@ pub(crate) struct Inner {
     pub(crate) drops: Mutex<HashMap<BlobId, ChunkRun>>,
     /// Whether there may be tombstones: while there are none, nobody looks for them.
     pub(crate) tombstones: AtomicBool,
+    pub(crate) nonces: Nonces,
     pub(crate) upkeep: Upkeep,
     pub(crate) stats: Stats,
 }

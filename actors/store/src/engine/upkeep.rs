@@ -2,7 +2,7 @@
 //!
 //! It frees the files of deleted large blobs, looks whether the database still takes writes, has
 //! families collected when enough of them is dead, goes on with a rotation that was cut short, and
-//! forgets old tombstones. What takes long it hands to a pool.
+//! forgets old tombstones and expired nonces. What takes long it hands to a pool.
 
 use std::collections::HashSet;
 use std::io;
@@ -18,7 +18,7 @@ use super::failpoint::failpoint;
 use super::layout::{DEFAULT_FAMILY, chunk_key, parse_name_key, parse_shard_family, prefix};
 use super::record::ChunkRun;
 use super::state::{Inner, lock, now_ms};
-use super::{gc, manifest, rotate};
+use super::{gc, manifest, nonces, rotate};
 
 /// Time between rounds when nothing asks for one.
 const ROUND: Duration = Duration::from_secs(1);
@@ -157,6 +157,7 @@ struct Rounds {
     tried: usize,
     forget_at: Instant,
     manifest: manifest::Watch,
+    nonces: nonces::Watch,
 }
 
 /// Starts the upkeep thread.
@@ -175,6 +176,7 @@ fn run(inner: &Arc<Inner>) {
         tried: 0,
         forget_at: now,
         manifest: manifest::Watch::default(),
+        nonces: nonces::Watch::new(now),
     };
     rounds.manifest.settle(&inner.options.db_dir);
     rotate::resume(inner);
@@ -185,6 +187,7 @@ fn run(inner: &Arc<Inner>) {
         if inner.health.refusal().is_none() {
             gc::collect_where_due(inner, inner.upkeep.take_wants_space());
             forget_tombstones(inner, &mut rounds);
+            rounds.nonces.round(inner);
         }
     }
     rounds.manifest.settle(&inner.options.db_dir);

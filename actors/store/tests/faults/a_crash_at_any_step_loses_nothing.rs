@@ -9,7 +9,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{self, Command, Stdio};
 
-use bytecave_core::BlobCid;
+use bytecave_core::{BlobCid, Digest};
 use bytecave_messages::store::StoreError;
 use bytecave_store::engine::Engine;
 use bytecave_store::offline::Mode;
@@ -18,6 +18,8 @@ use crate::harness::{LARGE, Store, content, expect_whole, get, wait_until, wait_
 
 /// In the child's working directory: what it was answered, a line for each.
 const ANSWERS: &str = "answers";
+/// The same, of a child that uses nonces up and stores nothing.
+const NONCES: &str = "nonces";
 /// Signal of `abort`.
 const SIGABRT: i32 = 6;
 
@@ -27,6 +29,7 @@ enum Step {
     Put(u64),
     Delete(u64),
     Collect,
+    Nonce(u64),
 }
 
 /// Sizes of the contents: around every boundary, and beyond the one to a file of its own.
@@ -51,14 +54,17 @@ fn steps() -> Vec<Step> {
 #[ignore = "the child process of the tests of this module"]
 fn child() {
     let dir = std::env::current_dir().unwrap();
-    let answers = dir.join(ANSWERS);
-    if !answers.exists() {
+    let (name, steps) = if dir.join(NONCES).exists() {
+        (NONCES, (0..12).map(Step::Nonce).collect())
+    } else {
+        (ANSWERS, steps())
+    };
+    let Ok(mut answers) = File::options().append(true).open(dir.join(name)) else {
         return;
-    }
-    let mut answers = File::options().append(true).open(answers).unwrap();
+    };
     let store = Store::at(&dir);
     let engine = store.open();
-    for step in steps() {
+    for step in steps {
         // What was asked for may or may not have happened when the process dies.
         writeln!(answers, "ask {step:?}").unwrap();
         match step {
@@ -71,6 +77,7 @@ fn child() {
                 wait_until_freed(&engine);
             }
             Step::Collect => store.collect_garbage(&engine).unwrap(),
+            Step::Nonce(number) => assert!(store.use_nonce(&engine, nonce(number))),
         }
         writeln!(answers, "done {step:?}").unwrap();
     }
@@ -94,9 +101,14 @@ fn expected(answers: &str) -> BTreeMap<u64, Option<bool>> {
     expected
 }
 
+/// The digest of a nonce.
+fn nonce(number: u64) -> Digest {
+    Digest::of(&number.to_be_bytes())
+}
+
 /// Runs the child with a crash point set; it must die of it.
-fn crash(dir: &Path, point: &str, after: usize) {
-    fs::write(dir.join(ANSWERS), "").unwrap();
+fn crash(dir: &Path, answers: &str, point: &str, after: usize) {
+    fs::write(dir.join(answers), "").unwrap();
     let setting = if after == 0 {
         format!("{point}=return")
     } else {
@@ -137,7 +149,7 @@ impl Drop for Child {
 /// Crashes at `point` when it is reached for the `after + 1`st time, and looks at what is left.
 fn expect_nothing_lost(point: &str, after: usize) {
     let dir = tempfile::tempdir().unwrap();
-    crash(dir.path(), point, after);
+    crash(dir.path(), ANSWERS, point, after);
     let answers = fs::read_to_string(dir.path().join(ANSWERS)).unwrap();
     let expected = expected(&answers);
     let store = Store::at(dir.path());
@@ -203,6 +215,26 @@ fn expect_answers(
         }
     }
     there
+}
+
+#[test]
+fn while_nonces_are_used_up() {
+    for point in ["commit::before-write", "commit::after-write"] {
+        for after in [0, 5] {
+            let dir = tempfile::tempdir().unwrap();
+            crash(dir.path(), NONCES, point, after);
+            let answers = fs::read_to_string(dir.path().join(NONCES)).unwrap();
+            let store = Store::at(dir.path());
+            let engine = store.open();
+            let answered = answers.matches("done").count() as u64;
+            assert_eq!(answers.matches("ask").count() as u64, answered + 1);
+            for number in 0..answered {
+                assert!(!store.use_nonce(&engine, nonce(number)), "{number}");
+            }
+            // The one between question and answer may be either; those never asked for are unused.
+            assert!(store.use_nonce(&engine, nonce(answered + 1)));
+        }
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use bytecave_core::BlobCid;
+use bytecave_core::{BlobCid, Digest};
 use bytecave_messages::store::StoreError;
 use bytecave_store::engine::OpenError;
 use bytecave_store::offline::{Mode, OfflineError, verify};
@@ -132,6 +132,8 @@ fn a_whole_database_is_salvaged_without_loss() {
     for content in &contents {
         store.put(&engine, content);
     }
+    let nonce = Digest::of(b"nonce");
+    assert!(store.use_nonce(&engine, nonce));
     let before = engine.snapshot();
     let outbox = engine.outbox_shards();
     drop(engine);
@@ -145,6 +147,7 @@ fn a_whole_database_is_salvaged_without_loss() {
     }
     assert_eq!(engine.snapshot().shards, before.shards);
     assert_eq!(engine.outbox_shards(), outbox);
+    assert!(!store.use_nonce(&engine, nonce));
     drop(engine);
     assert_eq!(store.verified_clean(), 6);
 }

@@ -87,6 +87,12 @@ impl Store {
         self.runtime.block_on(engine.delete(cid))
     }
 
+    /// Uses up a nonce that is remembered for a long time; whether it was unused.
+    pub(crate) fn use_nonce(&self, engine: &Engine, key: Digest) -> bool {
+        let used = engine.use_nonce(key, u64::MAX);
+        self.runtime.block_on(used).unwrap()
+    }
+
     pub(crate) fn collect_garbage(&self, engine: &Engine) -> Result<(), StoreError> {
         self.runtime.block_on(engine.collect_garbage()).map(|_| ())
     }

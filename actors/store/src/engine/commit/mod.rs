@@ -12,10 +12,11 @@
 pub(crate) mod blobs;
 pub(crate) mod large;
 mod memtables;
+pub(crate) mod nonces;
 pub(crate) mod queue;
 pub(crate) mod upkeep;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use tokio::sync::oneshot;
 use self::blobs::{Advance, Delete, Pin, Quarantine, SmallPut};
 use self::large::{Abandon, Begin, Finish};
 use self::memtables::Memtables;
+use self::nonces::{ForgetNonces, UseNonce};
 use self::queue::{Company, Next};
 use self::upkeep::{Collected, Forget, Freed, InstallKeyring, Reseal};
 use super::failpoint::failpoint;
@@ -74,6 +76,10 @@ pub(crate) enum Op {
     Collected(Collected),
     /// Forget old tombstones.
     Forget(Forget),
+    /// Use up a nonce.
+    UseNonce(UseNonce),
+    /// Forget expired nonces.
+    ForgetNonces(ForgetNonces),
     /// Seal metadata under the current key.
     Reseal(Box<Reseal>),
     /// Use another keyring.
@@ -94,12 +100,14 @@ impl Op {
             | Self::Finish(_)
             | Self::Abandon(_)
             | Self::InstallKeyring(_)
+            | Self::UseNonce(_)
             | Self::Probe => true,
             Self::Quarantine(_)
             | Self::Advance(_)
             | Self::Freed(_)
             | Self::Collected(_)
             | Self::Forget(_)
+            | Self::ForgetNonces(_)
             | Self::Reseal(_) => false,
         }
     }
@@ -136,6 +144,8 @@ pub(crate) struct Group<'a> {
     metas: HashMap<SealedName, Option<Arc<BlobMeta>>>,
     /// Tombstones that the group changes: whether there is one.
     pub(crate) tombstones: HashMap<SealedName, bool>,
+    /// Nonces that the group uses up.
+    nonces: HashSet<SealedName>,
     /// Drop records that the group ends.
     pub(crate) freed: Vec<BlobId>,
     /// Somebody waits until it is as durable as configured.
@@ -226,6 +236,7 @@ impl<'a> Group<'a> {
             counters: BTreeMap::new(),
             metas: HashMap::new(),
             tombstones: HashMap::new(),
+            nonces: HashSet::new(),
             freed: Vec::new(),
             awaited: false,
             must_sync: false,
@@ -246,6 +257,8 @@ impl<'a> Group<'a> {
             Op::Freed(freed) => self.free(freed),
             Op::Collected(collected) => self.collected(collected),
             Op::Forget(forget) => self.forget(forget),
+            Op::UseNonce(nonce) => self.use_nonce(nonce),
+            Op::ForgetNonces(forget) => self.forget_nonces(forget),
             Op::Reseal(reseal) => self.reseal(*reseal),
             Op::InstallKeyring(install) => self.install_keyring(*install),
             Op::Probe => self.probe(),

@@ -5,6 +5,7 @@ mod blobs;
 mod damage;
 mod deletes;
 mod listing;
+mod nonces;
 mod opening;
 mod rotation;
 mod uploads;

@@ -17,6 +17,7 @@ use super::super::layout::{
     COUNTERS_KEY, DEFAULT_FAMILY, KEYRING_KEY, ROTATION_KEY, name_key, parse_shard_family, prefix,
     shard_family,
 };
+use super::super::nonces;
 use super::super::open::{self, OpenError, Opened};
 use super::super::options::EngineOptions;
 use super::super::record::{self, BlobMeta, Counters, OutboxItem};
@@ -188,7 +189,8 @@ fn copy_default(source: &DB, target: &DB) -> Result<(), OfflineError> {
                 .map_err(database_failed("copying a record"))?;
         }
     }
-    Ok(())
+    // Without them, what was authorized in the last minutes could be authorized again.
+    nonces::copy(source, target).map_err(database_failed("copying the used nonces"))
 }
 
 /// The shards that have a family, and those that the node keeps.
