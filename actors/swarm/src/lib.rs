@@ -1,10 +1,14 @@
 //! `SwarmActor`: the node's place in the libp2p network. The only crate that knows libp2p.
 
 mod actor;
+mod announce;
 mod facts;
+mod ids;
+mod members;
 mod memory;
 mod metrics;
 mod options;
+mod remembered;
 
 pub use actor::SwarmActor;
 pub use metrics::NetworkMetrics;
