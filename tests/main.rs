@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod a_blob_is_found_at_peers;
 mod a_broken_upload_leaves_nothing;
 mod a_full_mailbox_sheds_and_recovers;
 mod a_node_keeps_to_its_shards;
@@ -12,10 +13,12 @@ mod an_uploaded_page_runs_no_script;
 mod architecture;
 mod bad_requests_are_refused_with_a_reason;
 mod bad_settings_stop_the_start;
+mod browsers_store_through_a_relay;
 #[cfg(feature = "failpoints")]
 mod crash_points_lose_nothing;
 mod damage_is_found_and_never_served;
 mod full_disks_and_quotas_answer_507;
+mod javascript_peers_are_served;
 mod kill_minus_nine;
 mod nothing_of_the_content_is_on_disk;
 mod strangers_are_kept_out;

@@ -4,6 +4,8 @@
 pub(crate) mod client;
 pub(crate) mod content;
 pub(crate) mod disk;
+pub(crate) mod js;
+pub(crate) mod network;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
