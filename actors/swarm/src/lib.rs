@@ -9,6 +9,7 @@ mod memory;
 mod metrics;
 mod options;
 mod remembered;
+mod traffic;
 
 pub use actor::SwarmActor;
 pub use metrics::NetworkMetrics;

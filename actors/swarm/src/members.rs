@@ -27,11 +27,10 @@ use libp2p::Multiaddr;
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::ConnectionId;
 
-pub(crate) use address::{ADDRESS_LIMIT_BYTES, Scope, parse as parse_address, scope_of};
-use address::clean;
-use member::{Member, Standing, millis};
-
 use crate::announce::Announcement;
+use address::clean;
+pub(crate) use address::{Scope, has_form as has_address_form, parse as parse_address, scope_of};
+use member::{Member, Standing, millis};
 
 /// What the names of this network's protocols begin with.
 const OURS: &str = "/bytecave/";
@@ -295,8 +294,7 @@ impl Members {
         if announcement.announced.timestamp_ms < newest {
             return false;
         }
-        let worth_writing =
-            now_ms.saturating_sub(member.heard_ms) >= millis(HEARD_WORTH_WRITING);
+        let worth_writing = now_ms.saturating_sub(member.heard_ms) >= millis(HEARD_WORTH_WRITING);
         self.changed |= worth_writing;
         member.heard(now_ms);
         member.announced = Some(announcement.announced);
@@ -426,7 +424,10 @@ impl Members {
             }
             let id = peer.peer;
             let new = || Member::new(id, Standing::Proven);
-            self.by_id.entry(id).or_insert_with(new).restore(peer, now_ms);
+            self.by_id
+                .entry(id)
+                .or_insert_with(new)
+                .restore(peer, now_ms);
         }
     }
 

@@ -1,21 +1,101 @@
 //! What the network counts, in a registry of its own that `/metrics` writes out with the others.
+//!
+//! No label has values that a stranger chooses. libp2p's own metrics name the form of addresses;
+//! so of its events only those are recorded whose addresses are this node's or have a usual form.
 
 use std::fmt;
 use std::sync::Arc;
 
-use prometheus_client::registry::Registry;
+use libp2p::core::ConnectedPoint;
+use libp2p::metrics::{Metrics as Libp2pMetrics, Recorder, Registry};
+use libp2p::swarm::SwarmEvent;
+use libp2p::{dcutr, gossipsub, identify, kad, ping, relay};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+
+use crate::members::{Counts, has_address_form};
+use crate::traffic::Traffic;
 
 /// The swarm's metrics. Clones share them.
 #[derive(Clone)]
 pub struct NetworkMetrics {
     registry: Arc<Registry>,
+    counters: Arc<Counters>,
+}
+
+/// All that is counted.
+struct Counters {
+    libp2p: Libp2pMetrics,
+    connected: Family<KindLabel, Gauge>,
+    members: Family<StateLabel, Gauge>,
+    reservations: Gauge,
+    dials: Family<OutcomeLabel, Counter>,
+    announcements: Family<OutcomeLabel, Counter>,
+    broadcasts: Family<OutcomeLabel, Counter>,
+    identified: Counter,
+    traffic: Traffic,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+/// How a dial ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DialOutcome {
+    /// A connection stands.
+    Connected,
+    /// No address led to the peer.
+    Unreachable,
+    /// Another peer answered at the address.
+    WrongPeer,
+    /// Our own limits or lists do not allow it.
+    Denied,
+}
+
+impl DialOutcome {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Unreachable => "unreachable",
+            Self::WrongPeer => "wrong_peer",
+            Self::Denied => "denied",
+        }
+    }
 }
 
 impl NetworkMetrics {
-    /// All counters at zero.
+    /// All counters at zero, and all of them registered.
     pub fn new() -> Self {
+        let mut registry = Registry::default();
+        let counters = Counters {
+            libp2p: Libp2pMetrics::new(&mut registry),
+            connected: Family::default(),
+            members: Family::default(),
+            reservations: Gauge::default(),
+            dials: Family::default(),
+            announcements: Family::default(),
+            broadcasts: Family::default(),
+            identified: Counter::default(),
+            traffic: Traffic::default(),
+        };
+        counters.register(&mut registry);
         Self {
-            registry: Arc::new(Registry::default()),
+            registry: Arc::new(registry),
+            counters: Arc::new(counters),
         }
     }
 
@@ -23,6 +103,150 @@ impl NetworkMetrics {
     pub fn registry(&self) -> Arc<Registry> {
         Arc::clone(&self.registry)
     }
+
+    /// Counts bytes in the transports.
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.counters.traffic.clone()
+    }
+
+    /// How many members there are.
+    pub(crate) fn members(&self, counts: Counts) {
+        let set = |family: &Family<StateLabel, Gauge>, state, value| {
+            family.get_or_create(&StateLabel { state }).set(gauge(value));
+        };
+        set(&self.counters.members, "known", counts.known);
+        set(&self.counters.members, "live", counts.live);
+        for (kind, value) in [("direct", counts.direct), ("relayed", counts.relayed)] {
+            let connected = self.counters.connected.get_or_create(&KindLabel { kind });
+            connected.set(gauge(value));
+        }
+    }
+
+    /// Relays that hold a reservation for this node.
+    pub(crate) fn reservations(&self, held: usize) {
+        self.counters.reservations.set(gauge(held));
+    }
+
+    /// A dial ended.
+    pub(crate) fn dialled(&self, outcome: DialOutcome) {
+        inc(&self.counters.dials, outcome.as_str());
+    }
+
+    /// An announcement was judged; `outcome` is [`Verdict::label`](crate::announce::Verdict::label),
+    /// or `no_place` when it was good and there was no place for the peer.
+    pub(crate) fn announcement(&self, outcome: &'static str) {
+        inc(&self.counters.announcements, outcome);
+    }
+
+    /// A broadcast was judged.
+    pub(crate) fn broadcast(&self, outcome: &'static str) {
+        inc(&self.counters.broadcasts, outcome);
+    }
+
+    /// An event of the swarm itself.
+    pub(crate) fn swarm<E>(&self, event: &SwarmEvent<E>) {
+        let usual = match event {
+            SwarmEvent::ConnectionEstablished { endpoint, .. }
+            | SwarmEvent::ConnectionClosed { endpoint, .. } => match endpoint {
+                ConnectedPoint::Dialer { address, .. } => has_address_form(address),
+                // The address is our transport's, of the socket that was accepted.
+                ConnectedPoint::Listener { .. } => true,
+            },
+            // What others say our address is.
+            SwarmEvent::NewExternalAddrCandidate { .. }
+            | SwarmEvent::ExternalAddrConfirmed { .. }
+            | SwarmEvent::ExternalAddrExpired { .. }
+            | SwarmEvent::NewExternalAddrOfPeer { .. } => false,
+            _ => true,
+        };
+        if usual {
+            self.counters.libp2p.record(event);
+        }
+    }
+
+    /// An event of ping.
+    pub(crate) fn ping(&self, event: &ping::Event) {
+        self.counters.libp2p.record(event);
+    }
+
+    /// An event of identify. What was received is only counted: libp2p would make labels of the
+    /// addresses in it.
+    pub(crate) fn identify(&self, event: &identify::Event) {
+        if matches!(event, identify::Event::Received { .. }) {
+            self.counters.identified.inc();
+        } else {
+            self.counters.libp2p.record(event);
+        }
+    }
+
+    /// An event of the hash table.
+    pub(crate) fn kad(&self, event: &kad::Event) {
+        self.counters.libp2p.record(event);
+    }
+
+    /// An event of pubsub.
+    pub(crate) fn gossip(&self, event: &gossipsub::Event) {
+        self.counters.libp2p.record(event);
+    }
+
+    /// An event of hole punching.
+    pub(crate) fn hole_punching(&self, event: &dcutr::Event) {
+        self.counters.libp2p.record(event);
+    }
+
+    /// An event of the relay server.
+    pub(crate) fn relay_server(&self, event: &relay::Event) {
+        self.counters.libp2p.record(event);
+    }
+}
+
+impl Counters {
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "bytecave_swarm_peers_connected",
+            "Connected peers, direct or relayed only",
+            self.connected.clone(),
+        );
+        registry.register(
+            "bytecave_swarm_members",
+            "Members that are known, and those of them that are live",
+            self.members.clone(),
+        );
+        registry.register(
+            "bytecave_swarm_reservations",
+            "Relays that hold a reservation for this node",
+            self.reservations.clone(),
+        );
+        registry.register(
+            "bytecave_swarm_dials",
+            "Dials by outcome",
+            self.dials.clone(),
+        );
+        registry.register(
+            "bytecave_swarm_announcements",
+            "Announcements of other nodes by outcome",
+            self.announcements.clone(),
+        );
+        registry.register(
+            "bytecave_swarm_broadcasts",
+            "Broadcasts of other nodes by outcome",
+            self.broadcasts.clone(),
+        );
+        registry.register(
+            "bytecave_swarm_identified",
+            "Times a peer said by identify what it speaks",
+            self.identified.clone(),
+        );
+        self.traffic.register(registry);
+    }
+}
+
+fn inc(family: &Family<OutcomeLabel, Counter>, outcome: &'static str) {
+    family.get_or_create(&OutcomeLabel { outcome }).inc();
+}
+
+fn gauge(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 impl Default for NetworkMetrics {

@@ -105,7 +105,10 @@ mod tests {
     #[test]
     fn only_fresh_and_newer_messages_pass() {
         let mut gate = Gate::default();
-        assert_eq!(gate.pass(peer(1), NOW - PAST_MS - 1, NOW), Err(Ignored::Stale));
+        assert_eq!(
+            gate.pass(peer(1), NOW - PAST_MS - 1, NOW),
+            Err(Ignored::Stale)
+        );
         assert_eq!(gate.pass(peer(1), 0, NOW), Err(Ignored::Stale));
         assert_eq!(
             gate.pass(peer(1), NOW + FUTURE_MS + 1, NOW),

@@ -2,13 +2,13 @@
 //! only forms that it can dial are kept, in one spelling, and none that leads back into its own
 //! machine or network, unless the peer is there too.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
 /// Longest address kept, in bytes of its binary form and in characters of its text.
-pub(crate) const ADDRESS_LIMIT_BYTES: usize = 256;
+const ADDRESS_LIMIT_BYTES: usize = 256;
 /// Longest DNS name (RFC 1035).
 const NAME_LIMIT: usize = 253;
 
@@ -82,11 +82,11 @@ pub(crate) fn clean(address: &Multiaddr, peer: &PeerId) -> Option<Clean> {
             address.push(Protocol::P2p(*peer));
             true
         }
-        (
-            Some(Protocol::P2p(relay)),
-            Some(Protocol::P2pCircuit),
-            Some(Protocol::P2p(named)),
-        ) if relay != *peer && named == *peer => true,
+        (Some(Protocol::P2p(relay)), Some(Protocol::P2pCircuit), Some(Protocol::P2p(named)))
+            if relay != *peer && named == *peer =>
+        {
+            true
+        }
         _ => return None,
     };
     (parts.next().is_none() && address.len() <= ADDRESS_LIMIT_BYTES).then_some(Clean {
@@ -94,6 +94,14 @@ pub(crate) fn clean(address: &Multiaddr, peer: &PeerId) -> Option<Clean> {
         scope,
         relayed,
     })
+}
+
+/// Whether an address that ends in a peer has one of the few forms that are kept.
+pub(crate) fn has_form(address: &Multiaddr) -> bool {
+    match address.iter().last() {
+        Some(Protocol::P2p(peer)) => clean(address, &peer).is_some(),
+        _ => false,
+    }
 }
 
 /// From where the first part of an address can be reached; none if from nowhere.
@@ -109,14 +117,6 @@ pub(crate) fn host_scope(host: &Protocol<'_>) -> Option<Scope> {
 /// From where the host of `address` can be reached.
 pub(crate) fn scope_of(address: &Multiaddr) -> Option<Scope> {
     host_scope(&address.iter().next()?)
-}
-
-/// From where an IP address can be reached.
-pub(crate) fn ip_scope(ip: IpAddr) -> Option<Scope> {
-    match ip {
-        IpAddr::V4(ip) => ip4_scope(ip),
-        IpAddr::V6(ip) => ip6_scope(ip),
-    }
 }
 
 fn ip4_scope(ip: Ipv4Addr) -> Option<Scope> {
@@ -168,8 +168,15 @@ fn name_scope(name: &str) -> Option<Scope> {
     }
     // A single word is a name of the local network, such as another container's.
     let inward = last.len() == name.len()
-        || matches!(last, "local" | "lan" | "internal" | "home" | "intranet" | "arpa");
-    Some(if inward { Scope::Private } else { Scope::Global })
+        || matches!(
+            last,
+            "local" | "lan" | "internal" | "home" | "intranet" | "arpa"
+        );
+    Some(if inward {
+        Scope::Private
+    } else {
+        Scope::Global
+    })
 }
 
 #[cfg(test)]
@@ -194,8 +201,14 @@ mod tests {
             ("/ip4/8.8.8.8/tcp/5012/ws".to_owned(), false),
             ("/dns4/node.example.org/tcp/443/wss".to_owned(), false),
             ("/dns/node.example.org/tcp/443/tls/ws".to_owned(), false),
-            ("/ip6/2001:4860:4860::8888/udp/5011/quic-v1".to_owned(), false),
-            (format!("/ip4/8.8.8.8/tcp/4001/p2p/{relay}/p2p-circuit"), true),
+            (
+                "/ip6/2001:4860:4860::8888/udp/5011/quic-v1".to_owned(),
+                false,
+            ),
+            (
+                format!("/ip4/8.8.8.8/tcp/4001/p2p/{relay}/p2p-circuit"),
+                true,
+            ),
         ] {
             let bare = parse(&written, &us).unwrap_or_else(|| panic!("{written} is refused"));
             let full = parse(&format!("{written}/p2p/{us}"), &us).unwrap();

@@ -154,7 +154,11 @@ impl Member {
 
     /// Keeps an address that `clean` let pass; whether it is new.
     pub(super) fn learn(&mut self, clean: Clean) -> bool {
-        if self.known.iter().any(|known| known.address == clean.address) {
+        if self
+            .known
+            .iter()
+            .any(|known| known.address == clean.address)
+        {
             return false;
         }
         if self.known.len() >= ADDRESSES_LIMIT && !self.drop_worst() {
@@ -233,7 +237,10 @@ impl Member {
     /// A dialled address led to the peer: proof enough to keep it, wherever it came from.
     fn worked(&mut self, address: &Multiaddr, now_ms: u64) {
         let cleaned = clean(address, &self.wire_id);
-        let spelled = cleaned.as_ref().map_or(address, |clean| &clean.address).clone();
+        let spelled = cleaned
+            .as_ref()
+            .map_or(address, |clean| &clean.address)
+            .clone();
         if let Some(cleaned) = cleaned {
             self.learn(cleaned);
         }
