@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::client::Request;
 use crate::harness::js::{Js, answered, hex_cid, told};
-use crate::harness::network::{Met, Over, home, meet};
+use crate::harness::network::{Met, Over, home, meet, meet_with};
 use crate::harness::{Home, content, wait_for};
 
 const MIB: usize = 1024 * 1024;
@@ -388,8 +388,9 @@ fn a_stream_that_stops_sending_is_ended() {
 #[test]
 fn a_peer_that_never_reads_is_let_go() {
     let home = home().env("BYTECAVE__P2P__REQUEST_TIMEOUT", "1s");
-    let met = meet(&home, Over::Tcp);
-    // More than a window of yamux, so that the node cannot be rid of it.
+    // A blob of more than its window, so that the node cannot be rid of it.
+    let peer = Js::peer(json!({"window": 256 * 1024}));
+    let met = meet_with(&home, Over::Tcp, peer);
     let blob = content::bytes(1, 600_000);
     met.node.client().keep(&blob);
     let request = json!({"cid": hex_cid(&blob)});

@@ -108,8 +108,12 @@ pub(crate) struct Met {
 
 /// Starts a node in `home` and a peer, and connects the peer to it.
 pub(crate) fn meet(home: &Home, over: Over) -> Met {
+    meet_with(home, over, Js::peer(json!({})))
+}
+
+/// Starts a node in `home` and connects this peer to it.
+pub(crate) fn meet_with(home: &Home, over: Over, peer: Js) -> Met {
     let node = home.start();
-    let peer = Js::peer(json!({}));
     peer.connect(&node.multiaddr(over));
     let id = node.peer_id();
     Met { peer, node, id }

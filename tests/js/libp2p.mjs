@@ -23,8 +23,8 @@ export const BROADCAST = 'bytecave-broadcast'
 const HEARD_LIMIT = 2000
 
 // Options: `listen` (multiaddresses), `seed` (of the key; absent, a new one), `relay` (be one), `subscribe` (false:
-// no topics), `dht` (false: none).
-export async function node ({ listen = [], seed, relay = false, subscribe = true, dht = true, agent = 'bytecave-js/1.0.0' }) {
+// no topics), `dht` (false: none), `window` (most bytes of a stream's receive window).
+export async function node ({ listen = [], seed, relay = false, subscribe = true, dht = true, window, agent = 'bytecave-js/1.0.0' }) {
   const privateKey = seed == null
     ? undefined
     : await generateKeyPairFromSeed('Ed25519', createHash('sha256').update(`peer ${seed}`).digest())
@@ -34,7 +34,7 @@ export async function node ({ listen = [], seed, relay = false, subscribe = true
     addresses: { listen },
     transports: [tcp(), webSockets(), circuitRelayTransport()],
     connectionEncrypters: [noise()],
-    streamMuxers: [yamux()],
+    streamMuxers: [yamux(window == null ? {} : { streamOptions: { maxStreamWindowSize: window } })],
     // All of them are on this machine: limits for each address would count them as one.
     connectionManager: { inboundConnectionThreshold: Infinity, maxIncomingPendingConnections: 1000 },
     services: {
