@@ -8,6 +8,7 @@ mod members;
 mod memory;
 mod metrics;
 mod options;
+mod wire;
 mod remembered;
 mod traffic;
 

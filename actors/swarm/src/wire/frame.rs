@@ -1,0 +1,246 @@
+//! The frame of the 1.0.0 protocols: a 32-bit big-endian length, then that many bytes of JSON.
+//!
+//! The length is a claim of a stranger. It is compared with a bound first, memory grows with the
+//! bytes that have come, and whoever sends or takes less than [`PACE_BYTES`] a second on average,
+//! after a grace, is cut off: neither a silent peer nor one that drips costs more than the grace.
+
+use std::io;
+use std::time::Duration;
+
+use futures_util::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use serde::Serialize;
+use thiserror::Error;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// Bytes of the length.
+pub(crate) const PREFIX_BYTES: usize = 4;
+/// Longest request without a blob, and longest answer to one.
+pub(crate) const SMALL_FRAME_BYTES: u64 = 64 * 1024;
+/// Longest have-list: 1,000 CIDs of 64 digits with quotes and commas take 67,000 bytes.
+pub(crate) const LIST_FRAME_BYTES: u64 = 128 * 1024;
+/// Largest blob of the 1.0.0 protocols.
+pub(crate) const MAX_BLOB_BYTES: u64 = 32 * 1024 * 1024;
+/// Longest frame with a blob: its base64, and 64 KiB for the other fields.
+pub(crate) const BLOB_FRAME_BYTES: u64 = MAX_BLOB_BYTES.div_ceil(3) * 4 + SMALL_FRAME_BYTES;
+
+/// A second is added to a peer's time for each of these.
+const PACE_BYTES: u64 = 64 * 1024;
+/// Bytes read or written at once.
+const PIECE_BYTES: usize = 64 * 1024;
+/// How long the peer's end of a finished stream is waited for. Dropped before it, the stream may
+/// be reset at the peer with the last bytes unread.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+/// How much of what the peer still sends on a finished stream is thrown away before it is reset.
+const LINGER_BYTES: usize = 1024 * 1024;
+
+/// Why no frame came or went.
+#[derive(Debug, Error)]
+pub(crate) enum FrameError {
+    /// The claimed length is above the bound.
+    #[error("a frame of {length} bytes is longer than the {limit_bytes} bytes allowed here")]
+    TooLong {
+        /// The claim.
+        length: u64,
+        /// The bound.
+        limit_bytes: u64,
+    },
+    /// The peer was too slow.
+    #[error("too slow: {moved} bytes had passed when the time was up")]
+    TimedOut {
+        /// Bytes that had passed.
+        moved: u64,
+    },
+    /// The stream ended within the frame.
+    #[error("the stream ended after {moved} bytes of the frame")]
+    Ended {
+        /// Bytes that had come, the prefix included.
+        moved: u64,
+    },
+    /// The stream failed.
+    #[error("the stream failed: {0}")]
+    Stream(#[from] io::Error),
+}
+
+/// The time that a peer has: a grace, and a second for each 64 KiB that have passed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    start: Instant,
+    grace: Duration,
+    moved: u64,
+}
+
+impl Pace {
+    /// The time begins now.
+    pub(crate) fn new(grace: Duration) -> Self {
+        Self {
+            start: Instant::now(),
+            grace,
+            moved: 0,
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        self.start + self.grace + Duration::from_secs(self.moved.div_ceil(PACE_BYTES))
+    }
+
+    async fn step(
+        &mut self,
+        io: impl Future<Output = io::Result<usize>>,
+    ) -> Result<usize, FrameError> {
+        let moved = timeout_at(self.deadline(), io)
+            .await
+            .map_err(|_| FrameError::TimedOut { moved: self.moved })??;
+        self.moved += moved as u64;
+        Ok(moved)
+    }
+}
+
+/// Reads the length, and compares it with the bound.
+pub(crate) async fn read_length<S>(
+    stream: &mut S,
+    limit_bytes: u64,
+    pace: &mut Pace,
+) -> Result<u64, FrameError>
+where
+    S: AsyncRead + Unpin,
+{
+    let mut prefix = [0; PREFIX_BYTES];
+    let mut rest = prefix.as_mut_slice();
+    while !rest.is_empty() {
+        let read = pace.step(stream.read(rest)).await?;
+        if read == 0 {
+            return Err(FrameError::Ended { moved: pace.moved });
+        }
+        rest = rest.get_mut(read..).unwrap_or_default();
+    }
+    let length = u64::from(u32::from_be_bytes(prefix));
+    if length > limit_bytes {
+        return Err(FrameError::TooLong {
+            length,
+            limit_bytes,
+        });
+    }
+    Ok(length)
+}
+
+/// Reads the `length` bytes that follow the prefix.
+pub(crate) async fn read_body<S>(
+    stream: &mut S,
+    length: u64,
+    pace: &mut Pace,
+) -> Result<Vec<u8>, FrameError>
+where
+    S: AsyncRead + Unpin,
+{
+    // At most BLOB_FRAME_BYTES, compared before.
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    let mut piece = vec![0; length.min(PIECE_BYTES)];
+    let mut body = Vec::with_capacity(piece.len());
+    while body.len() < length {
+        let wanted = piece.len().min(length - body.len());
+        let room = piece.get_mut(..wanted).unwrap_or_default();
+        let read = pace.step(stream.read(room)).await?;
+        if read == 0 {
+            return Err(FrameError::Ended { moved: pace.moved });
+        }
+        if body.capacity() - body.len() < read {
+            // Doubles with what has come, and never reaches past the claim.
+            let grown = (body.capacity() * 2).min(length);
+            body.reserve_exact(grown - body.len());
+        }
+        body.extend_from_slice(piece.get(..read).unwrap_or_default());
+    }
+    Ok(body)
+}
+
+/// Reads a frame of at most `limit_bytes`.
+pub(crate) async fn read<S>(
+    stream: &mut S,
+    limit_bytes: u64,
+    grace: Duration,
+) -> Result<Vec<u8>, FrameError>
+where
+    S: AsyncRead + Unpin,
+{
+    let mut pace = Pace::new(grace);
+    let length = read_length(stream, limit_bytes, &mut pace).await?;
+    read_body(stream, length, &mut pace).await
+}
+
+/// A value as a frame, prefix and body in one piece: a reader of the existing network drops a first
+/// chunk that is shorter than the prefix.
+pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    let mut frame = vec![0; PREFIX_BYTES];
+    // Writing into a vector cannot fail, and neither can the types of this crate.
+    if serde_json::to_writer(&mut frame, value).is_err() {
+        frame.truncate(PREFIX_BYTES);
+    }
+    seal(frame)
+}
+
+/// Writes the length of what follows the prefix into the prefix.
+pub(crate) fn seal(mut frame: Vec<u8>) -> Vec<u8> {
+    let length = u32::try_from(frame.len().saturating_sub(PREFIX_BYTES)).unwrap_or(u32::MAX);
+    if let Some(prefix) = frame.first_chunk_mut() {
+        *prefix = length.to_be_bytes();
+    }
+    frame
+}
+
+/// Writes a whole frame and flushes; without a limit of time.
+pub(crate) async fn write_all<S>(stream: &mut S, frame: &[u8]) -> io::Result<()>
+where
+    S: AsyncWrite + Unpin,
+{
+    stream.write_all(frame).await?;
+    stream.flush().await
+}
+
+/// Writes a whole frame and flushes, as long as the peer keeps the pace.
+pub(crate) async fn write<S>(
+    stream: &mut S,
+    frame: &[u8],
+    grace: Duration,
+) -> Result<(), FrameError>
+where
+    S: AsyncWrite + Unpin,
+{
+    let mut pace = Pace::new(grace);
+    let mut rest = frame;
+    while !rest.is_empty() {
+        let piece = rest.get(..PIECE_BYTES).unwrap_or(rest);
+        let written = pace.step(stream.write(piece)).await?;
+        if written == 0 {
+            return Err(FrameError::Ended { moved: pace.moved });
+        }
+        rest = rest.get(written..).unwrap_or_default();
+    }
+    pace.step(async { stream.flush().await.map(|()| 0) })
+        .await?;
+    Ok(())
+}
+
+/// Closes a stream on which everything was said, and waits a little for the peer's close.
+pub(crate) async fn finish<S>(mut stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let linger = async {
+        stream.close().await?;
+        let mut thrown = 0;
+        let mut piece = vec![0; 4096];
+        while thrown < LINGER_BYTES {
+            match stream.read(&mut piece).await? {
+                0 => break,
+                read => thrown += read,
+            }
+        }
+        io::Result::Ok(())
+    };
+    // However it ends, the stream is over.
+    let _ = timeout(LINGER_TIME, linger).await;
+}
+
+#[cfg(test)]
+#[path = "frame_tests.rs"]
+mod tests;

@@ -1,0 +1,19 @@
+//! Streams between peers: who may open one, what goes over it, and how long it may take.
+//!
+//! [`streams`] is the libp2p behaviour that hands inbound streams to whoever serves their protocol
+//! and opens outbound ones; it loses none without an answer. [`frame`] is the form of the 1.0.0
+//! protocols on the wire, [`v1`] what they say, [`client`] our own questions to others. All that
+//! comes from a peer is bounded in size, number, rate and time before it is read.
+
+pub(crate) mod client;
+pub(crate) mod counters;
+mod doors;
+pub(crate) mod frame;
+mod handler;
+pub(crate) mod rates;
+pub(crate) mod streams;
+pub(crate) mod turn_away;
+pub(crate) mod v1;
+
+#[cfg(test)]
+mod tests;

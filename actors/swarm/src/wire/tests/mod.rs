@@ -1,0 +1,1 @@
+//! Streams and protocols between real swarms on loopback.

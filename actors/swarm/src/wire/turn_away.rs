@@ -1,0 +1,56 @@
+//! What a stream is told for which there is no place.
+
+use std::time::Duration;
+
+use futures_util::{AsyncRead, AsyncWrite};
+use libp2p::StreamProtocol;
+use tokio::time::timeout;
+
+use super::counters::TurnedAway;
+use super::{frame, v1};
+
+/// Time for the few bytes of the answer: a peer that does not take them is not waited for.
+const ANSWER_TIME: Duration = Duration::from_secs(5);
+
+/// Why a stream is turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// There is no room now.
+    Busy(TurnedAway),
+    /// It came over a relayed connection.
+    Relayed,
+    /// The peer's key is of another kind than this network's.
+    ForeignKey,
+}
+
+impl Why {
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Busy(_) => v1::BUSY,
+            Self::Relayed => "not over a relayed connection: connect directly",
+            Self::ForeignKey => "not admitted: the peer id is not of an Ed25519 key",
+        }
+    }
+
+    pub(crate) fn counted(self) -> TurnedAway {
+        match self {
+            Self::Busy(which) => which,
+            Self::Relayed => TurnedAway::Relayed,
+            Self::ForeignKey => TurnedAway::ForeignKey,
+        }
+    }
+}
+
+/// Answers in the protocol's form without having read the request, and closes.
+pub(crate) async fn turn_away<S>(mut stream: S, protocol: &StreamProtocol, text: &str)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let answer = v1::refusal(protocol.as_ref(), text);
+    if timeout(ANSWER_TIME, frame::write_all(&mut stream, &answer))
+        .await
+        .is_ok_and(|written| written.is_ok())
+    {
+        frame::finish(stream).await;
+    }
+}

@@ -1,0 +1,278 @@
+//! Blobs on their way in: copies from peers, and what browsers store.
+//!
+//! Who may send, and whether there is room, is decided by the peer, its rate and the claimed
+//! length, before the frame is read. The memory that is held for it goes on with the bytes and is
+//! given back when the last of them is dropped.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytecave_core::{BlobCid, PeerId, StoreAuthorization};
+use bytecave_messages::budget::{Permit, Share};
+use bytecave_messages::ports::hand_on;
+use bytecave_messages::swarm::{Answer, InboundReplica, InboundStore, Kept, Origin, Refusal};
+use bytes::Bytes;
+use libp2p::Stream;
+use serde::{Deserialize, Serialize};
+
+use super::authorization::Authorization;
+use super::server::{Reply, Server};
+use super::text::{Millis, Text, has_long_escapes, media_type};
+use super::{Kind, hex, parse_cid};
+use crate::memory::HeldMemory;
+use crate::wire::frame::{self, BLOB_FRAME_BYTES, FrameError, MAX_BLOB_BYTES, Pace};
+
+/// Longest name of an application.
+const APP_ID_BYTES: usize = 256;
+
+/// Both uploads as they are sent; what is not named here is passed over.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Upload<'a> {
+    #[serde(borrow, default)]
+    cid: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    mime_type: Option<Text<'a>>,
+    #[serde(borrow)]
+    ciphertext: Text<'a>,
+    #[serde(borrow, default)]
+    app_id: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    content_type: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    sender: Option<Text<'a>>,
+    #[serde(default)]
+    timestamp: Option<Millis>,
+    #[serde(borrow, default)]
+    authorization: Option<Authorization<'a>>,
+}
+
+/// An upload, read and bounded.
+struct Received {
+    cid: Option<BlobCid>,
+    content_type: Option<String>,
+    app_id: Option<String>,
+    authorization: Option<StoreAuthorization>,
+    body: Bytes,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Replicated {
+    success: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    already_stored: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct StoredHere {
+    success: bool,
+    cid: String,
+}
+
+/// The bytes of a blob and the memory held for them.
+struct HeldBytes {
+    bytes: Vec<u8>,
+    _memory: HeldMemory,
+}
+
+impl AsRef<[u8]> for HeldBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// What is held while a frame is read.
+struct Room {
+    length: u64,
+    pace: Pace,
+    memory: HeldMemory,
+    permit: Permit,
+}
+
+impl Server {
+    pub(super) async fn replicate(
+        &self,
+        stream: &mut Stream,
+        peer: PeerId,
+    ) -> Result<Reply, FrameError> {
+        let kind = Kind::Replicate;
+        if let Err(refusal) = self.admits(&peer) {
+            return Ok(Reply::refused(kind, &refusal));
+        }
+        let room = match self.room(stream, "replicate").await? {
+            Ok(room) => room,
+            Err(refusal) => return Ok(Reply::refused(kind, &refusal)),
+        };
+        let (received, permit) = receive(stream, room).await?;
+        let kept = match received {
+            Ok(received) => self.keep_replica(peer, received, permit).await,
+            Err(refusal) => Err(refusal),
+        };
+        Ok(match kept {
+            Ok(Kept { already_stored, .. }) => Reply::served(frame::encode(&Replicated {
+                success: true,
+                already_stored,
+            })),
+            Err(refusal) => Reply::refused(kind, &refusal),
+        })
+    }
+
+    async fn keep_replica(
+        &self,
+        peer: PeerId,
+        received: Received,
+        permit: Permit,
+    ) -> Result<Kept, Refusal> {
+        let cid = received
+            .cid
+            .ok_or_else(|| Refusal::Invalid("missing field `cid`".to_owned()))?;
+        let (answer, answered) = Answer::new();
+        let event = InboundReplica {
+            from: peer,
+            cid,
+            content_type: received.content_type,
+            body: received.body,
+            answer,
+            permit,
+        };
+        hand_on(&self.events().replica, event);
+        self.answered(answered).await
+    }
+
+    pub(super) async fn store(
+        &self,
+        stream: &mut Stream,
+        peer: PeerId,
+    ) -> Result<Reply, FrameError> {
+        let kind = Kind::Store;
+        if let Err(refusal) = self.takes_stores() {
+            return Ok(Reply::refused(kind, &refusal));
+        }
+        let room = match self.room(stream, "store").await? {
+            Ok(room) => room,
+            Err(refusal) => return Ok(Reply::refused(kind, &refusal)),
+        };
+        let (received, permit) = receive(stream, room).await?;
+        let kept = match received {
+            Ok(received) => self.keep_stored(peer, received, permit).await,
+            Err(refusal) => Err(refusal),
+        };
+        Ok(match kept {
+            Ok(Kept { cid, .. }) => Reply::served(frame::encode(&StoredHere {
+                success: true,
+                cid: hex(&cid),
+            })),
+            Err(refusal) => Reply::refused(kind, &refusal),
+        })
+    }
+
+    async fn keep_stored(
+        &self,
+        peer: PeerId,
+        received: Received,
+        permit: Permit,
+    ) -> Result<Kept, Refusal> {
+        let (answer, answered) = Answer::new();
+        let event = InboundStore {
+            from: Origin::Peer(peer),
+            cid: received.cid,
+            content_type: received.content_type,
+            app_id: received.app_id,
+            body: received.body,
+            authorization: received.authorization,
+            answer,
+            permit,
+        };
+        hand_on(&self.events().store, event);
+        self.answered(answered).await
+    }
+
+    /// Reads the length only; takes memory and a permit for the rest, or says why not.
+    async fn room(
+        &self,
+        stream: &mut Stream,
+        kind: &'static str,
+    ) -> Result<Result<Room, Refusal>, FrameError> {
+        let mut pace = Pace::new(self.request_timeout());
+        let length = frame::read_length(stream, BLOB_FRAME_BYTES, &mut pace).await?;
+        let Some(memory) = self.memory().for_frame(length) else {
+            return Ok(Err(Refusal::Busy));
+        };
+        Ok(self.permit(Share::Peer, kind).map(|permit| Room {
+            length,
+            pace,
+            memory,
+            permit,
+        }))
+    }
+}
+
+async fn receive(
+    stream: &mut Stream,
+    room: Room,
+) -> Result<(Result<Received, Refusal>, Permit), FrameError> {
+    let Room {
+        length,
+        mut pace,
+        memory,
+        permit,
+    } = room;
+    let frame = frame::read_body(stream, length, &mut pace).await?;
+    let received = parse(&frame, memory);
+    // Before the blob goes on: the memory is counted for one of them whole, not for both for long.
+    drop(frame);
+    Ok((received, permit))
+}
+
+fn parse(frame: &[u8], memory: HeldMemory) -> Result<Received, Refusal> {
+    let invalid = |reason: String| Refusal::Invalid(reason);
+    if has_long_escapes(frame) {
+        return Err(invalid(
+            "ciphertext holds escapes: expected plain base64".to_owned(),
+        ));
+    }
+    let upload: Upload<'_> =
+        serde_json::from_slice(frame).map_err(|error| invalid(error.to_string()))?;
+    let cid = upload.cid.map(|cid| parse_cid(&cid.0)).transpose()?;
+    let authorization = upload
+        .authorization
+        .map(|stated| {
+            stated.bounded(
+                upload.sender.as_ref(),
+                upload.app_id.as_ref(),
+                upload.timestamp,
+            )
+        })
+        .transpose()?;
+    let app_id = upload
+        .app_id
+        .map(|app_id| {
+            app_id
+                .within(APP_ID_BYTES)
+                .ok_or_else(|| invalid(format!("appId is longer than {APP_ID_BYTES} bytes")))
+        })
+        .transpose()?;
+    let bytes = STANDARD
+        .decode(upload.ciphertext.0.as_ref())
+        .map_err(|error| invalid(format!("ciphertext is no standard base64: {error}")))?;
+    if bytes.len() as u64 > MAX_BLOB_BYTES {
+        return Err(Refusal::TooLarge {
+            size: bytes.len() as u64,
+            limit_bytes: MAX_BLOB_BYTES,
+        });
+    }
+    Ok(Received {
+        cid,
+        content_type: media_type(upload.mime_type).or_else(|| media_type(upload.content_type)),
+        app_id,
+        authorization,
+        body: Bytes::from_owner(HeldBytes {
+            bytes,
+            _memory: memory,
+        }),
+    })
+}
+
+#[cfg(test)]
+#[path = "uploads_tests.rs"]
+mod tests;
