@@ -36,6 +36,7 @@ dev: deps ## build and run a node (dev profile: quick to compile)
 	@exec $(DEV) run --locked --quiet --bin bytecave -- $(ARGS)
 
 # ---- checks: `make test` is what CI runs, the quickest check first ----
+# The tests of whole nodes meet JavaScript peers, whose packages npm installs once (.ci/js).
 
 .PHONY: test
 test: lint ## everything that CI checks: lint, then all tests
