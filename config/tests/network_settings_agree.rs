@@ -135,6 +135,10 @@ fn what_is_seldom_meant_starts_and_is_remarked() {
             ["p2p.tls_certificate_file", "p2p.listen_addresses"],
         ),
         (
+            "p2p.store_access = \"open\"\np2p.allowed_apps = \"photos\"".to_owned(),
+            ["p2p.allowed_apps", "p2p.store_access = \"open\""],
+        ),
+        (
             format!("p2p.replicate_access = \"open\"\np2p.replicate_allowlist = \"{PEER}\""),
             ["p2p.replicate_allowlist", "p2p.replicate_access = \"open\""],
         ),

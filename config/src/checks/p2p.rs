@@ -7,7 +7,7 @@ use crate::load::Provenance;
 use crate::network::{ListenAddress, PeerAddress};
 use crate::problem::Problem;
 use crate::sections::{Config, P2p};
-use crate::words::ReplicateAccess;
+use crate::words::{P2pStoreAccess, ReplicateAccess};
 
 /// Two settings and why they cannot both hold.
 struct Conflict(&'static str, &'static str, String);
@@ -83,6 +83,13 @@ pub(super) fn doubtful(p2p: &P2p, provenance: &Provenance) -> Vec<String> {
             "p2p.tls_certificate_file",
             "p2p.listen_addresses",
             "the certificate is not used, since no listen address ends in /tls/ws",
+        ));
+    }
+    if p2p.store_access != P2pStoreAccess::Signed && !p2p.allowed_apps.is_empty() {
+        found.push(doubt(
+            "p2p.allowed_apps",
+            "p2p.store_access",
+            "the list is looked at only with \"signed\"",
         ));
     }
     let other = p2p
