@@ -214,7 +214,7 @@ fn wrongs(
         (
             "another app than was signed",
             json!({"appId": "tests", "claim": {"appId": "desktop"}}),
-            vec!["not authorized", "signature"],
+            vec!["not authorized"],
         ),
         (
             "another sender than signed",
