@@ -1,14 +1,14 @@
 use futures_util::io::Cursor;
 use tokio::io::{AsyncWriteExt as _, DuplexStream};
-use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
 
 use super::*;
+use crate::wire::tests::pipe::Pipe;
 
 const GRACE: Duration = Duration::from_secs(20);
 
-fn pair(buffer: usize) -> (Compat<DuplexStream>, DuplexStream) {
+fn pair(buffer: usize) -> (Pipe, DuplexStream) {
     let (ours, theirs) = tokio::io::duplex(buffer);
-    (ours.compat(), theirs)
+    (Pipe(ours), theirs)
 }
 
 fn framed(body: &[u8]) -> Vec<u8> {

@@ -110,13 +110,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_burst_is_let_through_and_then_the_rate() {
         let rates = Rates::new(2, 5);
-        let taken = |peer| (0..20).filter(|_| rates.take(peer)).count();
-        assert_eq!(taken(&peer(1)), 5);
-        assert_eq!(taken(&peer(2)), 5, "each peer has its own");
+        let taken = |who: PeerId| (0..20).filter(|_| rates.take(&who)).count();
+        assert_eq!(taken(peer(1)), 5);
+        assert_eq!(taken(peer(2)), 5, "each peer has its own");
         tokio::time::advance(Duration::from_secs(2)).await;
-        assert_eq!(taken(&peer(1)), 4);
+        assert_eq!(taken(peer(1)), 4);
         tokio::time::advance(Duration::from_secs(3600)).await;
-        assert_eq!(taken(&peer(1)), 5, "no more than a burst is saved up");
+        assert_eq!(taken(peer(1)), 5, "no more than a burst is saved up");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,1 +1,3 @@
 //! Streams and protocols between real swarms on loopback.
+
+pub(crate) mod pipe;

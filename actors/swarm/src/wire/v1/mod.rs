@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_refusal_has_the_form_of_its_protocol() {
-        let body = |protocol| {
+        let body = |protocol: &str| {
             let frame = refusal(protocol, "no");
             String::from_utf8(frame[4..].to_vec()).unwrap()
         };
