@@ -1,27 +1,54 @@
 //! The actor's shell.
 
-use actix::{Actor, ActorContext, Context, Handler, ResponseFuture};
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, WrapFuture,
+};
 use bytecave_messages::budget::ActorName;
 use bytecave_messages::lifecycle::{DeathWatch, PartChanged, PartState, Stop};
 use bytecave_messages::ports::{SwarmEvents, notify};
 use bytecave_messages::store::StoreChanged;
 use bytecave_messages::swarm::{RemoteBlob, RetrieveFromPeer, SetAdmission, SwarmError};
+use tokio::time::timeout;
+use tracing::Instrument;
 
+use crate::event_loop::{self, Started};
 use crate::options::{StartError, SwarmOptions};
+
+/// Time for the event loop to close its connections and write down its members.
+const STOP_TIME: Duration = Duration::from_secs(2);
 
 /// The shell of the network.
 #[derive(Debug)]
 pub struct SwarmActor {
     events: SwarmEvents,
     watch: DeathWatch,
+    running: Option<Started>,
 }
 
 impl SwarmActor {
     /// Joins the network: listens on the configured addresses, or says which cannot be listened on.
     /// With networking off it does nothing and says so.
+    ///
+    /// # Errors
+    ///
+    /// An address cannot be parsed or listened on, or the certificate cannot be used.
     pub async fn start(options: SwarmOptions) -> Result<Self, StartError> {
-        let SwarmOptions { events, watch, .. } = options;
-        Ok(Self { events, watch })
+        if !options.settings.enabled {
+            let SwarmOptions { events, watch, .. } = options;
+            return Ok(Self {
+                events,
+                watch,
+                running: None,
+            });
+        }
+        let (running, events, watch) = event_loop::start(options).await?;
+        Ok(Self {
+            events,
+            watch,
+            running: Some(running),
+        })
     }
 
     fn tell(&self, state: PartState) {
@@ -33,31 +60,63 @@ impl SwarmActor {
 impl Actor for SwarmActor {
     type Context = Context<Self>;
 
-    fn started(&mut self, _: &mut Self::Context) {
-        self.tell(PartState::Disabled {
-            reason: "P2P_ENABLED is false".to_owned(),
-        });
+    fn started(&mut self, context: &mut Self::Context) {
+        let Some(running) = &self.running else {
+            return self.tell(PartState::Disabled {
+                reason: "P2P_ENABLED is false: this node talks to no other".to_owned(),
+            });
+        };
+        // The loop ends when it is told to; if it does otherwise, the actor dies of it.
+        let ended = running.ended.clone();
+        let watched = async move { ended.cancelled().await }.into_actor(self).map(
+            |(), actor, context| {
+                if actor.running.is_some() {
+                    tracing::error!("the event loop of the network ended");
+                    context.stop();
+                }
+            },
+        );
+        context.spawn(watched);
+        self.tell(PartState::Ready);
     }
 }
 
 impl Handler<RetrieveFromPeer> for SwarmActor {
     type Result = ResponseFuture<Result<RemoteBlob, SwarmError>>;
 
-    fn handle(&mut self, _: RetrieveFromPeer, _: &mut Self::Context) -> Self::Result {
-        Box::pin(async { Err(SwarmError::Unavailable) })
+    fn handle(&mut self, message: RetrieveFromPeer, _: &mut Self::Context) -> Self::Result {
+        let RetrieveFromPeer { peer, cid, permit } = message;
+        let client = self.running.as_ref().map(|running| running.client.clone());
+        let span = permit.span().clone();
+        let asked = async move {
+            let _permit = permit;
+            let client = client.ok_or(SwarmError::Unavailable)?;
+            client.retrieve(peer, cid).await
+        };
+        // Decoding tens of megabytes is no work for the thread of all actors.
+        let asked = tokio::spawn(asked.instrument(span));
+        Box::pin(async move { asked.await.unwrap_or(Err(SwarmError::Unavailable)) })
     }
 }
 
 impl Handler<SetAdmission> for SwarmActor {
     type Result = ();
 
-    fn handle(&mut self, _: SetAdmission, _: &mut Self::Context) {}
+    fn handle(&mut self, SetAdmission(admission): SetAdmission, _: &mut Self::Context) {
+        if let Some(running) = &self.running {
+            running.admission.send_replace(admission);
+        }
+    }
 }
 
 impl Handler<StoreChanged> for SwarmActor {
     type Result = ();
 
-    fn handle(&mut self, _: StoreChanged, _: &mut Self::Context) {}
+    fn handle(&mut self, StoreChanged(snapshot): StoreChanged, _: &mut Self::Context) {
+        if let Some(running) = &self.running {
+            running.facts.set_store(snapshot);
+        }
+    }
 }
 
 impl Handler<Stop> for SwarmActor {
@@ -65,7 +124,17 @@ impl Handler<Stop> for SwarmActor {
 
     fn handle(&mut self, _: Stop, context: &mut Self::Context) -> Self::Result {
         self.watch.disarm();
+        self.tell(PartState::Stopping);
+        let running = self.running.take();
         context.stop();
-        Box::pin(async {})
+        Box::pin(async move {
+            let Some(Started { shutdown, ended, .. }) = running else {
+                return;
+            };
+            drop(shutdown);
+            if timeout(STOP_TIME, ended.cancelled()).await.is_err() {
+                tracing::warn!("the network did not stop in time");
+            }
+        })
     }
 }

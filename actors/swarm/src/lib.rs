@@ -1,16 +1,27 @@
 //! `SwarmActor`: the node's place in the libp2p network. The only crate that knows libp2p.
 
 mod actor;
+mod addresses;
 mod announce;
+mod behaviour;
+mod book;
+mod candidates;
+mod event_loop;
 mod facts;
+mod gate;
 mod ids;
+mod keep;
+mod link;
 mod members;
 mod memory;
 mod metrics;
 mod options;
-mod wire;
+mod reachability;
+mod relays;
 mod remembered;
 mod traffic;
+mod transport;
+mod wire;
 
 pub use actor::SwarmActor;
 pub use metrics::NetworkMetrics;

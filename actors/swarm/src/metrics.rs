@@ -17,6 +17,7 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use crate::members::{Counts, has_address_form};
 use crate::traffic::Traffic;
+use crate::wire::counters::WireCounters;
 
 /// The swarm's metrics. Clones share them.
 #[derive(Clone)]
@@ -36,6 +37,7 @@ struct Counters {
     broadcasts: Family<OutcomeLabel, Counter>,
     identified: Counter,
     traffic: Traffic,
+    wire: WireCounters,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -91,6 +93,7 @@ impl NetworkMetrics {
             broadcasts: Family::default(),
             identified: Counter::default(),
             traffic: Traffic::default(),
+            wire: WireCounters::default(),
         };
         counters.register(&mut registry);
         Self {
@@ -107,6 +110,11 @@ impl NetworkMetrics {
     /// Counts bytes in the transports.
     pub(crate) fn traffic(&self) -> Traffic {
         self.counters.traffic.clone()
+    }
+
+    /// Counts what goes over streams.
+    pub(crate) fn wire(&self) -> WireCounters {
+        self.counters.wire.clone()
     }
 
     /// How many members there are.
@@ -238,6 +246,7 @@ impl Counters {
             self.identified.clone(),
         );
         self.traffic.register(registry);
+        self.wire.register(registry);
     }
 }
 

@@ -1,0 +1,99 @@
+//! Where members are reached, for whoever dials one by its id alone.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use libp2p::core::Endpoint;
+use libp2p::core::transport::PortUse;
+use libp2p::swarm::{
+    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent,
+    THandlerOutEvent, ToSwarm, dummy,
+};
+use libp2p::{Multiaddr, PeerId};
+
+use crate::ids;
+use crate::members::{Limits, Members};
+
+/// The members, shared by the event loop and the behaviour it polls. Never locked across an await.
+#[derive(Debug, Clone)]
+pub(crate) struct SharedMembers(Arc<Mutex<Members>>, bytecave_core::PeerId);
+
+impl SharedMembers {
+    /// The members that the node of this id knows.
+    pub(crate) fn new(own: bytecave_core::PeerId, members: Members) -> Self {
+        Self(Arc::new(Mutex::new(members)), own)
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Members> {
+        // One task uses them; a panic in it ends the node.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The members themselves, at the end of the loop; who asks after that finds nobody.
+    pub(crate) fn take(&self) -> Members {
+        let limits = Limits {
+            members: 0,
+            connections: 0,
+            timeout: Duration::ZERO,
+        };
+        std::mem::replace(&mut *self.lock(), Members::new(self.1, limits))
+    }
+}
+
+/// Knows the members' addresses.
+#[derive(Debug)]
+pub(crate) struct Book(pub(crate) SharedMembers);
+
+impl NetworkBehaviour for Book {
+    type ConnectionHandler = dummy::ConnectionHandler;
+    type ToSwarm = Infallible;
+
+    fn handle_pending_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: Option<PeerId>,
+        _: &[Multiaddr],
+        _: Endpoint,
+    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        let member = peer.and_then(|peer| ids::from_wire(&peer));
+        Ok(member.map_or_else(Vec::new, |member| self.0.lock().addresses(&member)))
+    }
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: PeerId,
+        _: &Multiaddr,
+        _: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(dummy::ConnectionHandler)
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: PeerId,
+        _: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(dummy::ConnectionHandler)
+    }
+
+    fn on_swarm_event(&mut self, _: FromSwarm<'_>) {}
+
+    fn on_connection_handler_event(
+        &mut self,
+        _: PeerId,
+        _: ConnectionId,
+        event: THandlerOutEvent<Self>,
+    ) {
+        match event {}
+    }
+
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        Poll::Pending
+    }
+}

@@ -1,0 +1,374 @@
+//! From settings to a running loop: everything is built and every address listened on before the
+//! node says that it is up.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytecave_config::{P2p, P2pStoreAccess};
+use bytecave_messages::lifecycle::DeathWatch;
+use bytecave_messages::ports::SwarmEvents;
+use bytecave_messages::swarm::{Admission, Reachability};
+use futures_util::StreamExt;
+use libp2p::core::transport::ListenerId;
+use libp2p::identity::Keypair;
+use libp2p::swarm::{self, Swarm, SwarmEvent};
+use libp2p::{Multiaddr, PeerId};
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use super::connections::{Connections, Said};
+use super::dialing::Circuits;
+use super::questions::Questions;
+use super::{EventLoop, now_ms};
+use crate::addresses::peer_of;
+use crate::announce::Announcements;
+use crate::behaviour::{self, Behaviour, Ingredients};
+use crate::book::SharedMembers;
+use crate::facts::{Facts, FixedFacts};
+use crate::ids;
+use crate::link::{self, LinkLimits, LinkOptions};
+use crate::members::{Limits, Members};
+use crate::memory::BodyMemory;
+use crate::options::{StartError, SwarmOptions};
+use crate::reachability::Evidence;
+use crate::relays::Relays;
+use crate::remembered::MembersFile;
+use crate::transport;
+use crate::wire::client::Client;
+use crate::wire::streams::{StreamControl, StreamLimits, Streams};
+use crate::wire::v1::{Server, ServerParts, ServerSettings};
+
+/// Time for the listeners to say where they listen. They are bound by then; only the names of the
+/// interfaces are waited for.
+const LISTEN_TIME: Duration = Duration::from_secs(5);
+/// Pause before the first announcement, so that there is somebody to hear it.
+const FIRST_ANNOUNCEMENT: Duration = Duration::from_secs(2);
+/// Inbound streams being negotiated on one connection.
+const NEGOTIATING_STREAMS: usize = 128;
+
+/// A running loop and the ways to it.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) facts: Arc<Facts>,
+    pub(crate) client: Client,
+    pub(crate) admission: watch::Sender<Admission>,
+    /// Dropped, the loop ends.
+    pub(crate) shutdown: DropGuard,
+    /// The loop has ended, in order or not.
+    pub(crate) ended: CancellationToken,
+}
+
+/// The addresses that the settings name.
+struct Named {
+    listen: Vec<Multiaddr>,
+    external: Vec<Multiaddr>,
+    relays: Vec<Multiaddr>,
+    bootstrap: Vec<Multiaddr>,
+}
+
+impl Named {
+    fn parse(settings: &P2p) -> Result<Self, StartError> {
+        let text = |list: &[bytecave_config::ListenAddress]| -> Vec<String> {
+            list.iter().map(ToString::to_string).collect()
+        };
+        let peers = |list: &[bytecave_config::PeerAddress]| -> Vec<String> {
+            list.iter().map(ToString::to_string).collect()
+        };
+        let named = Self {
+            listen: behaviour::parse("p2p.listen_addresses", text(&settings.listen_addresses))?,
+            external: behaviour::parse(
+                "p2p.external_addresses",
+                text(&settings.external_addresses),
+            )?,
+            relays: behaviour::parse("p2p.relay_peers", peers(&settings.relay_peers))?,
+            bootstrap: behaviour::parse("p2p.bootstrap_peers", peers(&settings.bootstrap_peers))?,
+        };
+        for (setting, list) in [
+            ("p2p.relay_peers", &named.relays),
+            ("p2p.bootstrap_peers", &named.bootstrap),
+        ] {
+            if let Some(address) = list.iter().find(|address| peer_of(address).is_none()) {
+                return Err(StartError::Address {
+                    setting,
+                    address: address.to_string(),
+                    cause: "it does not end in /p2p/ and a peer id".to_owned(),
+                });
+            }
+        }
+        Ok(named)
+    }
+
+    fn peers(&self) -> impl Iterator<Item = &Multiaddr> {
+        self.relays.iter().chain(&self.bootstrap)
+    }
+}
+
+/// Builds everything, listens, and starts the loop.
+pub(crate) async fn start(
+    options: SwarmOptions,
+) -> Result<(Started, SwarmEvents, DeathWatch), StartError> {
+    let SwarmOptions {
+        settings,
+        identity,
+        node_id,
+        owner_address,
+        version,
+        shards,
+        quota_bytes,
+        directory,
+        budget,
+        events,
+        metrics,
+        watch: death,
+    } = options;
+    let named = Named::parse(&settings)?;
+    let keypair = Keypair::from_protobuf_encoding(&identity.to_protobuf()).map_err(|e| {
+        StartError::Part {
+            part: "the node's identity",
+            cause: e.to_string(),
+        }
+    })?;
+    let facts = Facts::new(FixedFacts {
+        public_key: identity.public_key(),
+        node_id,
+        owner_address,
+        version,
+        shards,
+        quota_bytes,
+    });
+
+    let (file, members) = members(&settings, &named, &directory, &facts).await;
+    let members = SharedMembers::new(facts.peer_id, members);
+    let counters = metrics.wire();
+    let (streams, control) = Streams::new(stream_limits(&settings), counters.clone());
+    let mut swarm = swarm(&settings, &keypair, version, &named, &members, &metrics, streams)?;
+
+    let shutdown = CancellationToken::new();
+    // Whatever fails from here on ends the tasks that were begun.
+    let guard = shutdown.clone().drop_guard();
+    let memory = BodyMemory::new(settings.max_body_memory.bytes());
+    let (admission, admitted) = watch::channel(Admission::Nobody("this node is starting"));
+    // Before the first address is listened on: no peer is to find a protocol missing.
+    Server::new(ServerParts {
+        facts: Arc::clone(&facts),
+        events: events.clone(),
+        budget: budget.clone(),
+        memory: memory.clone(),
+        admission: admitted,
+        settings: ServerSettings {
+            request_timeout: settings.request_timeout.as_duration(),
+            requests_per_second_per_peer: settings.requests_per_second_per_peer,
+            request_burst_per_peer: settings.request_burst_per_peer,
+            takes_stores: settings.store_access != P2pStoreAccess::Off,
+        },
+        counters,
+        tracker: TaskTracker::new(),
+        stop: shutdown.clone(),
+    })
+    .spawn(&control);
+    let client = client(&settings, control, &memory, &budget);
+
+    let listeners = listen(&mut swarm, &named.listen).await?;
+    let mut connections = Connections::default();
+    connections.set_listeners(listeners);
+    for address in &named.external {
+        swarm.add_external_address(address.clone());
+    }
+    let links = link::spawn(LinkOptions {
+        urls: link::urls(&settings),
+        facts: Arc::clone(&facts),
+        events: events.clone(),
+        budget,
+        memory,
+        shutdown: shutdown.clone(),
+        limits: LinkLimits::default(),
+    });
+
+    let now = Instant::now();
+    let told = events.clone();
+    let mut event_loop = EventLoop {
+        swarm,
+        facts: Arc::clone(&facts),
+        events,
+        metrics,
+        members,
+        file,
+        stated: named.external,
+        relays: Relays::new(&named.relays, settings.enable_relay),
+        evidence: Evidence::default(),
+        reachability: Reachability::Unknown,
+        connections,
+        said: Said::default(),
+        circuits: Circuits::default(),
+        kept: HashSet::new(),
+        complained: HashSet::new(),
+        questions: Questions::new(client.clone()),
+        announcements: Announcements::new(),
+        announced: None,
+        announce_at: now + FIRST_ANNOUNCEMENT,
+        lookup_at: now,
+        provide_at: now,
+        links,
+        told: None,
+        news: true,
+        keep_changed: true,
+        misdeeds: HashMap::new(),
+        misdeeds_since: now,
+        shutdown,
+        settings,
+    };
+    event_loop.listening_changed();
+    let ended = CancellationToken::new();
+    let mark = ended.clone().drop_guard();
+    tokio::spawn(async move {
+        let _mark = mark;
+        event_loop.run().await;
+    });
+    let started = Started {
+        facts,
+        client,
+        admission,
+        shutdown: guard,
+        ended,
+    };
+    Ok((started, told, death))
+}
+
+/// Whom the node knows from the settings and from before.
+async fn members(
+    settings: &P2p,
+    named: &Named,
+    directory: &std::path::Path,
+    facts: &Facts,
+) -> (MembersFile, Members) {
+    let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+    let mut members = Members::new(
+        facts.peer_id,
+        Limits {
+            members: count(settings.max_members),
+            connections: count(settings.max_connections),
+            timeout: settings.member_timeout.as_duration(),
+        },
+    );
+    for address in named.peers() {
+        if let Some(peer) = peer_of(address).as_ref().and_then(ids::from_wire) {
+            members.configure(peer, address.clone());
+        }
+    }
+    let (file, remembered) = MembersFile::open(directory).await;
+    members.restore(remembered, now_ms());
+    (file, members)
+}
+
+fn stream_limits(settings: &P2p) -> StreamLimits {
+    StreamLimits {
+        per_peer: usize::try_from(settings.max_streams_per_peer).unwrap_or(usize::MAX),
+        open_timeout: settings.dial_timeout.as_duration(),
+        ..StreamLimits::default()
+    }
+}
+
+fn client(
+    settings: &P2p,
+    control: StreamControl,
+    memory: &BodyMemory,
+    budget: &bytecave_messages::budget::Budget,
+) -> Client {
+    let timeout = settings.request_timeout.as_duration();
+    Client::new(control, memory.clone(), budget.clone(), timeout)
+}
+
+fn swarm(
+    settings: &P2p,
+    keypair: &Keypair,
+    version: &'static str,
+    named: &Named,
+    members: &SharedMembers,
+    metrics: &crate::metrics::NetworkMetrics,
+    streams: Streams,
+) -> Result<Swarm<Behaviour>, StartError> {
+    let transports = transport::build(settings, keypair, &metrics.traffic())?;
+    let configured: Vec<Multiaddr> = named.peers().cloned().collect();
+    let behaviour = behaviour::build(Ingredients {
+        settings,
+        keypair,
+        version,
+        configured: &configured,
+        relay: transports.relay,
+        members: members.clone(),
+        streams,
+    })?;
+    let config = swarm::Config::with_tokio_executor()
+        .with_idle_connection_timeout(settings.idle_connection_timeout.as_duration())
+        .with_max_negotiating_inbound_streams(NEGOTIATING_STREAMS);
+    let local: PeerId = keypair.public().to_peer_id();
+    Ok(Swarm::new(transports.all, behaviour, local, config))
+}
+
+/// Listens on every address, and waits until each listener says where.
+async fn listen(
+    swarm: &mut Swarm<Behaviour>,
+    addresses: &[Multiaddr],
+) -> Result<Vec<ListenerId>, StartError> {
+    let refused = |address: &Multiaddr, cause: String| StartError::Listen {
+        address: address.to_string(),
+        cause,
+    };
+    let mut waited: HashMap<ListenerId, &Multiaddr> = HashMap::new();
+    for address in addresses {
+        let listener = swarm
+            .listen_on(address.clone())
+            .map_err(|error| refused(address, listen_cause(&error)))?;
+        waited.insert(listener, address);
+    }
+    let listeners = waited.keys().copied().collect();
+    let reported = async {
+        while !waited.is_empty() {
+            match swarm.select_next_some().await {
+                SwarmEvent::NewListenAddr {
+                    listener_id,
+                    address,
+                } => {
+                    tracing::info!(%address, "Listening for peers");
+                    waited.remove(&listener_id);
+                }
+                SwarmEvent::ListenerError { listener_id, error } => {
+                    if let Some(address) = waited.get(&listener_id) {
+                        return Err(refused(address, error.to_string()));
+                    }
+                }
+                SwarmEvent::ListenerClosed {
+                    listener_id,
+                    reason,
+                    ..
+                } => {
+                    if let Some(address) = waited.get(&listener_id) {
+                        let cause = reason.err().map_or_else(
+                            || "the listener closed".to_owned(),
+                            |error| error.to_string(),
+                        );
+                        return Err(refused(address, cause));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(LISTEN_TIME, reported).await {
+        Ok(reported) => reported?,
+        Err(_) => tracing::warn!("not every listener has said where it listens"),
+    }
+    Ok(listeners)
+}
+
+fn listen_cause(error: &libp2p::TransportError<std::io::Error>) -> String {
+    match error {
+        libp2p::TransportError::MultiaddrNotSupported(_) => {
+            "this node has no transport for such an address (QUIC is switched off, or the form is unknown)".to_owned()
+        }
+        libp2p::TransportError::Other(error) => error.to_string(),
+    }
+}
