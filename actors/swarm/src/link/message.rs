@@ -1,0 +1,489 @@
+//! The messages of a link: JSON objects with a `type`, binary as standard padded base64.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytecave_core::{BlobCid, StoreAuthorization};
+use bytecave_messages::swarm::{Kept, Refusal};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::MAX_BLOB_BYTES;
+
+/// Longest request id that is answered, in bytes; those of the browsers have some 40.
+const MAX_ID_BYTES: usize = 128;
+/// Longest media type, in bytes.
+const MAX_TYPE_BYTES: usize = 255;
+/// Longest field of an authorization, in bytes; which lengths are right is found when it is checked.
+const MAX_FIELD_BYTES: usize = 512;
+/// Most characters of a relay's words that are shown or logged.
+const MAX_SHOWN_CHARS: usize = 200;
+/// What a blob is when nobody said.
+const ANY_BYTES: &str = "application/octet-stream";
+
+/// What a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Store,
+    Retrieve,
+}
+
+impl Kind {
+    fn answer(self) -> &'static str {
+        match self {
+            Self::Store => "storage-response",
+            Self::Retrieve => "retrieve-response",
+        }
+    }
+}
+
+/// What came, told by its outermost fields; nothing is copied that a relay could make long.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Incoming {
+    Registered,
+    /// To be answered under this id.
+    Request(Kind, String),
+    /// The relay reports an error.
+    Error(String),
+    /// Nothing that can be acted on, and why.
+    Ignored(&'static str),
+}
+
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(rename = "requestId", borrow)]
+    id: Option<&'a str>,
+}
+
+#[derive(Deserialize)]
+struct ErrorWords<'a> {
+    #[serde(borrow)]
+    error: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    message: Option<Cow<'a, str>>,
+}
+
+/// Looks at a message without decoding what it carries.
+pub(super) fn look(text: &str) -> Incoming {
+    let Ok(head) = serde_json::from_str::<Head<'_>>(text) else {
+        return Incoming::Ignored("it is no JSON object with a type");
+    };
+    let kind = match head.kind {
+        "registered" => return Incoming::Registered,
+        "error" => return Incoming::Error(words(text)),
+        "storage-request" => Kind::Store,
+        "retrieve-request" => Kind::Retrieve,
+        _ => return Incoming::Ignored("its type is not known here"),
+    };
+    match head.id {
+        Some(id) if (1..=MAX_ID_BYTES).contains(&id.len()) => {
+            Incoming::Request(kind, id.to_owned())
+        }
+        Some(_) => Incoming::Ignored("its requestId is empty or longer than 128 bytes"),
+        None => Incoming::Ignored("it has no requestId"),
+    }
+}
+
+fn words(text: &str) -> String {
+    let said = serde_json::from_str::<ErrorWords<'_>>(text).ok();
+    let said = said.and_then(|said| said.error.or(said.message));
+    said.map_or_else(|| "no reason given".to_owned(), |said| printable(&said))
+}
+
+/// Text of a relay, fit for a log: one line, not long.
+pub(super) fn printable(text: &str) -> String {
+    text.chars()
+        .take(MAX_SHOWN_CHARS)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Register<'a> {
+    r#type: &'static str,
+    peer_id: &'a str,
+    node_id: &'a str,
+    is_registered: bool,
+}
+
+/// The message that registers this node.
+pub(super) fn register(peer_id: &str, node_id: &str, is_registered: bool) -> String {
+    to_json(&Register {
+        r#type: "register",
+        peer_id,
+        node_id,
+        is_registered,
+    })
+}
+
+/// A decoded `storage-request`.
+#[derive(Debug)]
+pub(super) struct StoreRequest {
+    pub(super) body: Bytes,
+    pub(super) content_type: Option<String>,
+    pub(super) authorization: Option<StoreAuthorization>,
+}
+
+/// As it comes. Its `hashIdToken` is of no use here.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawStore<'a> {
+    #[serde(borrow)]
+    data: Option<&'a str>,
+    #[serde(borrow)]
+    content_type: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    authorization: Option<RawAuthorization<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawAuthorization<'a> {
+    /// As it is called over a link.
+    #[serde(borrow)]
+    address: Option<Cow<'a, str>>,
+    /// As it is called over a stream.
+    #[serde(borrow)]
+    sender: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    signature: Cow<'a, str>,
+    timestamp: u64,
+    #[serde(borrow)]
+    nonce: Cow<'a, str>,
+    #[serde(borrow)]
+    content_hash: Cow<'a, str>,
+    #[serde(borrow)]
+    app_id: Cow<'a, str>,
+}
+
+impl StoreRequest {
+    /// Memory for `text` and what comes of it must be held by then.
+    pub(super) fn decode(text: &str) -> Result<Self, Refusal> {
+        let raw: RawStore<'_> = serde_json::from_str(text).map_err(|error| malformed(&error))?;
+        let data = raw.data.ok_or_else(|| invalid("data is missing"))?;
+        // Padding is counted, so a blob of the limit itself passes here, and none larger below.
+        let size = data.len() as u64 / 4 * 3;
+        if size > MAX_BLOB_BYTES.next_multiple_of(3) {
+            return Err(too_large(size));
+        }
+        let content_type = raw.content_type.map(media_type).transpose()?;
+        let authorization = raw.authorization.map(authorization).transpose()?;
+        let body = STANDARD
+            .decode(data)
+            .map_err(|error| invalid(&format!("data is not padded standard base64: {error}")))?;
+        if body.len() as u64 > MAX_BLOB_BYTES {
+            return Err(too_large(body.len() as u64));
+        }
+        Ok(Self {
+            body: body.into(),
+            content_type,
+            authorization,
+        })
+    }
+}
+
+fn media_type(text: Cow<'_, str>) -> Result<String, Refusal> {
+    if text.len() > MAX_TYPE_BYTES || text.chars().any(char::is_control) {
+        let why = "contentType has to be at most 255 bytes without control characters";
+        return Err(invalid(why));
+    }
+    Ok(text.into_owned())
+}
+
+fn authorization(raw: RawAuthorization<'_>) -> Result<StoreAuthorization, Refusal> {
+    let sender = raw
+        .address
+        .or(raw.sender)
+        .ok_or_else(|| invalid("authorization has no address"))?;
+    Ok(StoreAuthorization {
+        sender: field("address", sender)?,
+        signature: field("signature", raw.signature)?,
+        timestamp_ms: raw.timestamp,
+        nonce: field("nonce", raw.nonce)?,
+        content_hash: field("contentHash", raw.content_hash)?,
+        app_id: field("appId", raw.app_id)?,
+    })
+}
+
+fn field(name: &str, text: Cow<'_, str>) -> Result<String, Refusal> {
+    if text.len() > MAX_FIELD_BYTES {
+        let why = format!("{name} of the authorization is longer than {MAX_FIELD_BYTES} bytes");
+        return Err(invalid(&why));
+    }
+    Ok(text.into_owned())
+}
+
+#[derive(Deserialize)]
+struct RawRetrieve<'a> {
+    #[serde(borrow)]
+    cid: Option<&'a str>,
+}
+
+/// The blob that a `retrieve-request` asks for.
+pub(super) fn wanted(text: &str) -> Result<BlobCid, Refusal> {
+    let raw: RawRetrieve<'_> = serde_json::from_str(text).map_err(|error| malformed(&error))?;
+    let cid = raw.cid.ok_or_else(|| invalid("cid is missing"))?;
+    cid.parse().map_err(|error| invalid(&format!("{error}")))
+}
+
+fn malformed(error: &serde_json::Error) -> Refusal {
+    // What serde says may quote the message, at any length.
+    invalid(&printable(&error.to_string()))
+}
+
+fn invalid(why: &str) -> Refusal {
+    Refusal::Invalid(why.to_owned())
+}
+
+pub(super) fn too_large(size: u64) -> Refusal {
+    Refusal::TooLarge {
+        size,
+        limit_bytes: MAX_BLOB_BYTES,
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Response<'a> {
+    r#type: &'static str,
+    request_id: &'a str,
+    success: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// The answer to a store that went well.
+pub(super) fn stored(id: &str, kept: &Kept) -> String {
+    to_json(&Response {
+        r#type: Kind::Store.answer(),
+        request_id: id,
+        success: true,
+        cid: Some(kept.cid.digest().to_hex()),
+        error: None,
+    })
+}
+
+/// The answer to a request that did not.
+pub(super) fn refused(kind: Kind, id: &str, refusal: &Refusal) -> String {
+    to_json(&Response {
+        r#type: kind.answer(),
+        request_id: id,
+        success: false,
+        cid: None,
+        error: Some(refusal.to_string()),
+    })
+}
+
+/// The answer with a blob in it, put together without a second copy of the base64.
+pub(super) fn retrieved(id: &str, content_type: Option<&str>, bytes: &[u8]) -> String {
+    let mut head = to_json(&Retrieved {
+        r#type: Kind::Retrieve.answer(),
+        request_id: id,
+        success: true,
+        mime_type: content_type.unwrap_or(ANY_BYTES),
+    });
+    head.truncate(head.len().saturating_sub(1));
+    let mut text = head;
+    text.reserve_exact(bytes.len().div_ceil(3) * 4 + 16);
+    text.push_str(",\"data\":\"");
+    STANDARD.encode_string(bytes, &mut text);
+    text.push_str("\"}");
+    text
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Retrieved<'a> {
+    r#type: &'static str,
+    request_id: &'a str,
+    success: bool,
+    mime_type: &'a str,
+}
+
+/// Strings and booleans always have a JSON form.
+fn to_json(message: &impl Serialize) -> String {
+    serde_json::to_string(message).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn what_comes_is_told_by_its_type() {
+        for (text, incoming) in [
+            (
+                r#"{"type":"registered","peerId":"x"}"#,
+                Incoming::Registered,
+            ),
+            (
+                r#"{"data":"AA==","requestId":"r1","type":"storage-request"}"#,
+                Incoming::Request(Kind::Store, "r1".to_owned()),
+            ),
+            (
+                r#"{"type":"retrieve-request","requestId":"r2","cid":7}"#,
+                Incoming::Request(Kind::Retrieve, "r2".to_owned()),
+            ),
+            (
+                r#"{"type":"error","error":"no\nnode"}"#,
+                Incoming::Error("no node".to_owned()),
+            ),
+            (
+                r#"{"type":"error","message":"full"}"#,
+                Incoming::Error("full".to_owned()),
+            ),
+            (
+                r#"{"type":"error","error":1}"#,
+                Incoming::Error("no reason given".to_owned()),
+            ),
+        ] {
+            assert_eq!(look(text), incoming, "{text}");
+        }
+        let long = format!(
+            r#"{{"type":"storage-request","requestId":"{}"}}"#,
+            "r".repeat(129)
+        );
+        for ignored in [
+            "",
+            "7",
+            "[]",
+            "{}",
+            r#"{"type":7}"#,
+            r#"{"type":"storage-request"}"#,
+            r#"{"type":"storage-request","requestId":7}"#,
+            r#"{"type":"storage-request","requestId":""}"#,
+            r#"{"type":"stats"}"#,
+            &long,
+        ] {
+            assert!(matches!(look(ignored), Incoming::Ignored(_)), "{ignored}");
+        }
+    }
+
+    fn authorized(who: &str) -> Value {
+        json!({"data": STANDARD.encode(b"abc"), "contentType": "text/plain; charset=\"utf-8\"",
+            "hashIdToken": "ignored",
+            "authorization": {who: "0xabc", "signature": "0xdef", "timestamp": 7, "nonce": "n",
+                "contentHash": "0x00", "appId": "app", "more": []}})
+    }
+
+    #[test]
+    fn a_store_request_names_its_account_either_way() {
+        for who in ["address", "sender"] {
+            let request = StoreRequest::decode(&authorized(who).to_string()).unwrap();
+            assert_eq!(&request.body[..], b"abc");
+            let content_type = request.content_type.as_deref();
+            assert_eq!(content_type, Some("text/plain; charset=\"utf-8\""));
+            let authorization = request.authorization.unwrap();
+            assert_eq!(authorization.sender, "0xabc");
+            assert_eq!(authorization.timestamp_ms, 7);
+        }
+        let bare = StoreRequest::decode(r#"{"data":"","authorization":null}"#).unwrap();
+        assert!(bare.body.is_empty() && bare.authorization.is_none());
+    }
+
+    #[test]
+    fn a_store_request_that_makes_no_sense_is_refused_with_a_reason() {
+        let mut no_address = authorized("who");
+        let mut long_nonce = authorized("address");
+        long_nonce["authorization"]["nonce"] = "n".repeat(513).into();
+        let mut long_type = authorized("address");
+        long_type["contentType"] = "t".repeat(256).into();
+        no_address["data"] = "".into();
+        for (request, word) in [
+            (json!({}), "data is missing"),
+            (json!({"data": 7}), "invalid type"),
+            (json!({"data": "A"}), "base64"),
+            (json!({"data": "AA"}), "base64"),
+            (
+                json!({"data": "AA=="  , "contentType": "a\nb"}),
+                "contentType",
+            ),
+            (json!({"data": "_-=="}), "base64"),
+            (no_address, "address"),
+            (long_nonce, "nonce"),
+            (long_type, "contentType"),
+        ] {
+            let refusal = StoreRequest::decode(&request.to_string()).unwrap_err();
+            let text = refusal.to_string();
+            assert!(
+                text.starts_with("Invalid request") && text.contains(word),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_blob_of_the_limit_passes_and_one_byte_more_does_not() {
+        let limit = usize::try_from(MAX_BLOB_BYTES).unwrap();
+        for (size, fits) in [(limit, true), (limit + 1, false), (limit + 3, false)] {
+            let text = format!(r#"{{"data":"{}"}}"#, STANDARD.encode(vec![7; size]));
+            assert!(text.len() < crate::link::MAX_MESSAGE_BYTES);
+            let decoded = StoreRequest::decode(&text);
+            assert_eq!(decoded.is_ok(), fits, "{size}");
+        }
+    }
+
+    #[test]
+    fn a_retrieve_request_names_a_blob_in_any_form() {
+        let cid = BlobCid::of(b"abc");
+        for text in [
+            cid.to_string(),
+            cid.digest().to_hex(),
+            cid.digest().to_hex().to_uppercase(),
+        ] {
+            assert_eq!(wanted(&json!({"cid": text}).to_string()), Ok(cid));
+        }
+        for wrong in [json!({}), json!({"cid": ""}), json!({"cid": {}})] {
+            assert!(matches!(
+                wanted(&wrong.to_string()),
+                Err(Refusal::Invalid(_))
+            ));
+        }
+    }
+
+    #[test]
+    fn answers_have_the_published_form() {
+        let kept = Kept {
+            cid: BlobCid::of(b"abc"),
+            already_stored: false,
+        };
+        let parse = |text: String| serde_json::from_str::<Value>(&text).unwrap();
+        assert_eq!(
+            parse(stored("r\"1", &kept)),
+            json!({"type": "storage-response", "requestId": "r\"1", "success": true,
+                "cid": kept.cid.digest().to_hex()})
+        );
+        assert_eq!(
+            parse(refused(Kind::Retrieve, "r", &Refusal::NotFound)),
+            json!({"type": "retrieve-response", "requestId": "r", "success": false,
+                "error": "Blob not found"})
+        );
+        assert_eq!(
+            parse(retrieved("r", None, b"abcd")),
+            json!({"type": "retrieve-response", "requestId": "r", "success": true,
+                "data": STANDARD.encode(b"abcd"), "mimeType": ANY_BYTES})
+        );
+        assert_eq!(
+            parse(register("p", "n", false)),
+            json!({"type": "register", "peerId": "p", "nodeId": "n", "isRegistered": false})
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "\\PC{0,60}", id in "\\PC{0,10}") {
+            let _ = (look(&text), StoreRequest::decode(&text), wanted(&text));
+            let request = json!({"type": text, "requestId": id, "data": id, "cid": text}).to_string();
+            let _ = (look(&request), StoreRequest::decode(&request), wanted(&request));
+        }
+    }
+}
