@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
@@ -14,31 +13,20 @@ use libp2p::swarm::{
 use libp2p::{Multiaddr, PeerId};
 
 use crate::ids;
-use crate::members::{Limits, Members};
+use crate::members::Members;
 
 /// The members, shared by the event loop and the behaviour it polls. Never locked across an await.
 #[derive(Debug, Clone)]
-pub(crate) struct SharedMembers(Arc<Mutex<Members>>, bytecave_core::PeerId);
+pub(crate) struct SharedMembers(Arc<Mutex<Members>>);
 
 impl SharedMembers {
-    /// The members that the node of this id knows.
-    pub(crate) fn new(own: bytecave_core::PeerId, members: Members) -> Self {
-        Self(Arc::new(Mutex::new(members)), own)
+    pub(crate) fn new(members: Members) -> Self {
+        Self(Arc::new(Mutex::new(members)))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Members> {
         // One task uses them; a panic in it ends the node.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The members themselves, at the end of the loop; who asks after that finds nobody.
-    pub(crate) fn take(&self) -> Members {
-        let limits = Limits {
-            members: 0,
-            connections: 0,
-            timeout: Duration::ZERO,
-        };
-        std::mem::replace(&mut *self.lock(), Members::new(self.1, limits))
     }
 }
 

@@ -3,19 +3,19 @@
 //! No label has values that a stranger chooses. libp2p's own metrics name the form of addresses;
 //! so of its events only those are recorded whose addresses are this node's or have a usual form.
 
+mod events;
+
 use std::fmt;
 use std::sync::Arc;
 
-use libp2p::core::ConnectedPoint;
-use libp2p::metrics::{Metrics as Libp2pMetrics, Recorder, Registry};
-use libp2p::swarm::SwarmEvent;
-use libp2p::{dcutr, gossipsub, identify, kad, ping, relay};
+use bytecave_messages::swarm::{RelayState, SwarmSnapshot};
+use libp2p::metrics::{Metrics as Libp2pMetrics, Registry};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
-use crate::members::{Counts, has_address_form};
+use crate::members::Counts;
 use crate::traffic::Traffic;
 use crate::wire::counters::WireCounters;
 
@@ -55,30 +55,6 @@ struct OutcomeLabel {
     outcome: &'static str,
 }
 
-/// How a dial ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DialOutcome {
-    /// A connection stands.
-    Connected,
-    /// No address led to the peer.
-    Unreachable,
-    /// Another peer answered at the address.
-    WrongPeer,
-    /// Our own limits or lists do not allow it.
-    Denied,
-}
-
-impl DialOutcome {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Connected => "connected",
-            Self::Unreachable => "unreachable",
-            Self::WrongPeer => "wrong_peer",
-            Self::Denied => "denied",
-        }
-    }
-}
-
 impl NetworkMetrics {
     /// All counters at zero, and all of them registered.
     pub fn new() -> Self {
@@ -112,32 +88,25 @@ impl NetworkMetrics {
         self.counters.traffic.clone()
     }
 
-    /// Counts what goes over streams.
+    /// The counters of requests.
     pub(crate) fn wire(&self) -> WireCounters {
         self.counters.wire.clone()
     }
 
-    /// How many members there are.
-    pub(crate) fn members(&self, counts: Counts) {
-        let set = |family: &Family<StateLabel, Gauge>, state, value| {
-            family.get_or_create(&StateLabel { state }).set(gauge(value));
-        };
-        set(&self.counters.members, "known", counts.known);
-        set(&self.counters.members, "live", counts.live);
+    /// How the network is; the number of members comes beside it, since a snapshot tells of a
+    /// bounded number of them.
+    pub(crate) fn observe(&self, snapshot: &SwarmSnapshot, counts: Counts) {
+        for (state, value) in [("known", counts.known), ("live", counts.live)] {
+            let members = self.counters.members.get_or_create(&StateLabel { state });
+            members.set(gauge(value));
+        }
         for (kind, value) in [("direct", counts.direct), ("relayed", counts.relayed)] {
             let connected = self.counters.connected.get_or_create(&KindLabel { kind });
             connected.set(gauge(value));
         }
-    }
-
-    /// Relays that hold a reservation for this node.
-    pub(crate) fn reservations(&self, held: usize) {
-        self.counters.reservations.set(gauge(held));
-    }
-
-    /// A dial ended.
-    pub(crate) fn dialled(&self, outcome: DialOutcome) {
-        inc(&self.counters.dials, outcome.as_str());
+        let relays = snapshot.relays.iter();
+        let reserved = relays.filter(|relay| relay.state == RelayState::Reserved);
+        self.counters.reservations.set(gauge(reserved.count()));
     }
 
     /// An announcement was judged; `outcome` is [`Verdict::label`](crate::announce::Verdict::label),
@@ -149,62 +118,6 @@ impl NetworkMetrics {
     /// A broadcast was judged.
     pub(crate) fn broadcast(&self, outcome: &'static str) {
         inc(&self.counters.broadcasts, outcome);
-    }
-
-    /// An event of the swarm itself.
-    pub(crate) fn swarm<E>(&self, event: &SwarmEvent<E>) {
-        let usual = match event {
-            SwarmEvent::ConnectionEstablished { endpoint, .. }
-            | SwarmEvent::ConnectionClosed { endpoint, .. } => match endpoint {
-                ConnectedPoint::Dialer { address, .. } => has_address_form(address),
-                // The address is our transport's, of the socket that was accepted.
-                ConnectedPoint::Listener { .. } => true,
-            },
-            // What others say our address is.
-            SwarmEvent::NewExternalAddrCandidate { .. }
-            | SwarmEvent::ExternalAddrConfirmed { .. }
-            | SwarmEvent::ExternalAddrExpired { .. }
-            | SwarmEvent::NewExternalAddrOfPeer { .. } => false,
-            _ => true,
-        };
-        if usual {
-            self.counters.libp2p.record(event);
-        }
-    }
-
-    /// An event of ping.
-    pub(crate) fn ping(&self, event: &ping::Event) {
-        self.counters.libp2p.record(event);
-    }
-
-    /// An event of identify. What was received is only counted: libp2p would make labels of the
-    /// addresses in it.
-    pub(crate) fn identify(&self, event: &identify::Event) {
-        if matches!(event, identify::Event::Received { .. }) {
-            self.counters.identified.inc();
-        } else {
-            self.counters.libp2p.record(event);
-        }
-    }
-
-    /// An event of the hash table.
-    pub(crate) fn kad(&self, event: &kad::Event) {
-        self.counters.libp2p.record(event);
-    }
-
-    /// An event of pubsub.
-    pub(crate) fn gossip(&self, event: &gossipsub::Event) {
-        self.counters.libp2p.record(event);
-    }
-
-    /// An event of hole punching.
-    pub(crate) fn hole_punching(&self, event: &dcutr::Event) {
-        self.counters.libp2p.record(event);
-    }
-
-    /// An event of the relay server.
-    pub(crate) fn relay_server(&self, event: &relay::Event) {
-        self.counters.libp2p.record(event);
     }
 }
 

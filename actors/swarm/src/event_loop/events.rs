@@ -14,7 +14,7 @@ use crate::members::Teller;
 
 impl EventLoop {
     pub(super) fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
-        self.metrics.swarm(&event);
+        self.metrics.record(&event);
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour(event),
             SwarmEvent::ConnectionEstablished {
@@ -63,28 +63,15 @@ impl EventLoop {
 
     fn on_behaviour(&mut self, event: BehaviourEvent) {
         match event {
-            BehaviourEvent::Identify(event) => {
-                self.metrics.identify(&event);
-                self.on_identify(event);
-            }
+            BehaviourEvent::Identify(event) => self.on_identify(event),
             BehaviourEvent::Ping(event) => {
-                self.metrics.ping(&event);
                 self.on_ping(event.peer, event.connection, event.result);
             }
-            BehaviourEvent::Kad(event) => {
-                self.metrics.kad(&event);
-                self.on_kad(event);
-            }
-            BehaviourEvent::Gossip(event) => {
-                self.metrics.gossip(&event);
-                self.on_gossip(event);
-            }
+            BehaviourEvent::Kad(event) => self.on_kad(event),
+            BehaviourEvent::Gossip(event) => self.on_gossip(event),
             BehaviourEvent::Mdns(event) => self.on_mdns(event),
             BehaviourEvent::Relay(event) => self.on_relay(&event),
-            BehaviourEvent::Punch(event) => {
-                self.metrics.hole_punching(&event);
-                self.on_punched(&event);
-            }
+            BehaviourEvent::Punch(event) => self.on_punched(&event),
             BehaviourEvent::Nat(autonat::v2::client::Event {
                 tested_addr,
                 server,
@@ -99,7 +86,6 @@ impl EventLoop {
             },
             BehaviourEvent::Upnp(event) => on_upnp(&event),
             BehaviourEvent::RelayServer(event) => {
-                self.metrics.relay_server(&event);
                 tracing::debug!(?event, "relaying for others");
             }
             // These have nothing to say.

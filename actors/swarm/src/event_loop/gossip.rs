@@ -120,22 +120,20 @@ impl EventLoop {
         };
         let now = now_ms();
         match message.topic.as_str() {
-            ANNOUNCE_TOPIC => match self.announcements.announce(source, &message.data, now) {
-                Verdict::Accept(announcement) => {
+            ANNOUNCE_TOPIC => {
+                let verdict = self.announcements.announce(source, &message.data, now);
+                self.metrics.announcement(verdict.label());
+                acceptance(verdict, |announcement| {
                     self.news |= self.members.lock().announced(announcement, teller, now);
-                    MessageAcceptance::Accept
-                }
-                Verdict::Ignore(_) => MessageAcceptance::Ignore,
-                Verdict::Reject(_) => MessageAcceptance::Reject,
-            },
-            BROADCAST_TOPIC => match self.announcements.broadcast(source, &message.data, now) {
-                Verdict::Accept(broadcast) => {
+                })
+            }
+            BROADCAST_TOPIC => {
+                let verdict = self.announcements.broadcast(source, &message.data, now);
+                self.metrics.broadcast(verdict.label());
+                acceptance(verdict, |broadcast| {
                     tracing::info!(peer = %broadcast.peer, text = %broadcast.message, "Broadcast");
-                    MessageAcceptance::Accept
-                }
-                Verdict::Ignore(_) => MessageAcceptance::Ignore,
-                Verdict::Reject(_) => MessageAcceptance::Reject,
-            },
+                })
+            }
             _ => MessageAcceptance::Reject,
         }
     }
@@ -151,5 +149,17 @@ impl EventLoop {
             // Gone already: just as well.
             let _ = self.swarm.disconnect_peer_id(peer);
         }
+    }
+}
+
+/// What pubsub is told, and what is done with a good one.
+fn acceptance<T>(verdict: Verdict<T>, accepted: impl FnOnce(T)) -> MessageAcceptance {
+    match verdict {
+        Verdict::Accept(message) => {
+            accepted(message);
+            MessageAcceptance::Accept
+        }
+        Verdict::Ignore(_) => MessageAcceptance::Ignore,
+        Verdict::Reject(_) => MessageAcceptance::Reject,
     }
 }

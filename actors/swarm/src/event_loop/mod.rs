@@ -146,8 +146,8 @@ impl EventLoop {
         if tokio::time::timeout(CLOSE_TIME, closed).await.is_err() {
             tracing::debug!("some connections did not close in time");
         }
-        let mut members = self.members.take();
-        self.file.close(&mut members).await;
+        let remembered = self.members.lock().remembered();
+        self.file.close(remembered).await;
     }
 }
 

@@ -24,8 +24,8 @@ impl EventLoop {
         }
         let snapshot = Arc::new(self.snapshot());
         self.facts.set_network(Arc::clone(&snapshot));
-        self.metrics.members(self.members.lock().counts(now_ms()));
-        self.metrics.reservations(self.relays.reserved());
+        let counts = self.members.lock().counts(now_ms());
+        self.metrics.observe(&snapshot, counts);
         let same = self.told.as_ref().is_some_and(|(_, old)| *old == snapshot);
         self.told = Some((now, Arc::clone(&snapshot)));
         if !same {

@@ -140,7 +140,7 @@ pub(crate) async fn start(
     });
 
     let (file, members) = members(&settings, &named, &directory, &facts).await;
-    let members = SharedMembers::new(facts.peer_id, members);
+    let members = SharedMembers::new(members);
     let counters = metrics.wire();
     let (streams, control) = Streams::new(stream_limits(&settings), counters.clone());
     let mut swarm = swarm(&settings, &keypair, version, &named, &members, &metrics, streams)?;
@@ -257,7 +257,7 @@ async fn members(
             members.configure(peer, address.clone());
         }
     }
-    let (file, remembered) = MembersFile::open(directory).await;
+    let (file, remembered) = MembersFile::open(directory, facts.peer_id).await;
     members.restore(remembered, now_ms());
     (file, members)
 }
