@@ -18,6 +18,7 @@ mod browsers_store_through_a_relay;
 mod crash_points_lose_nothing;
 mod damage_is_found_and_never_served;
 mod full_disks_and_quotas_answer_507;
+mod hostile_peers_are_bounded;
 mod javascript_peers_are_served;
 mod kill_minus_nine;
 mod nothing_of_the_content_is_on_disk;

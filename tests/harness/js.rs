@@ -86,6 +86,11 @@ impl Js {
         Self::peer(json!({"serve": true}))
     }
 
+    /// A peer that means harm; see `hostile.mjs`.
+    pub(crate) fn hostile() -> Self {
+        Self::start("hostile.mjs", json!({"listen": [], "subscribe": false, "dht": false}))
+    }
+
     /// The relay of the existing network; see `relay.mjs`.
     pub(crate) fn relay(options: Value) -> Self {
         Self::start("relay.mjs", options)

@@ -317,6 +317,15 @@ impl Running {
             .is_some_and(|child| child.try_wait().unwrap().is_none())
     }
 
+    /// Its resident memory.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let id = self.child.as_ref().unwrap().id();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kib = line.unwrap().split_whitespace().nth(1).unwrap();
+        kib.parse::<u64>().unwrap() * 1024
+    }
+
     /// Where it listens, as its start message says.
     pub(crate) fn wait_address(&mut self) -> SocketAddr {
         if let Some(address) = self.address {
