@@ -7,6 +7,8 @@
 
 mod build;
 mod gate;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -436,11 +436,6 @@ impl Members {
         std::mem::take(&mut self.changed)
     }
 
-    /// What is to be written was not: it is worth writing still.
-    pub(crate) fn mark_changed(&mut self) {
-        self.changed = true;
-    }
-
     fn connected_mut(&mut self, peer: PeerId) -> Option<&mut Member> {
         self.by_id
             .get_mut(&peer)

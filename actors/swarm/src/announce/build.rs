@@ -26,8 +26,7 @@ struct Said<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     on_chain_node_id: Option<&'a str>,
     shards: &'a [ShardRange],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    shard_count: Option<u64>,
+    shard_count: u64,
 }
 
 /// The announcement of this node at `now_ms`. Of `multiaddrs` those that are circuits go into
@@ -59,7 +58,7 @@ pub(crate) fn announcement(
         is_registered,
         on_chain_node_id: None,
         shards: &ranges,
-        shard_count: store.as_deref().map(|store| store.shard_count.into()),
+        shard_count: facts.shards.count().into(),
     };
     let whole = json(&said);
     if whole.len() <= MESSAGE_LIMIT_BYTES {
