@@ -56,7 +56,7 @@ pub(crate) fn build(
     let authenticate = noise::Config::new(keypair).map_err(|e| part("noise", &e))?;
     let dial_timeout = settings.dial_timeout.as_duration();
 
-    let plain = dns_over(tcp_transport(traffic.meter("tcp")))?
+    let plain = tcp_transport(traffic.meter("tcp"))
         .upgrade(Version::V1Lazy)
         .authenticate(authenticate.clone())
         .multiplex(multiplexer())
@@ -80,7 +80,7 @@ pub(crate) fn build(
         config.max_stream_data = QUIC_STREAM_BYTES;
         config.max_connection_data = QUIC_CONNECTION_BYTES;
         let meter = traffic.meter("quic");
-        let quic = dns_over(quic::tokio::Transport::new(config))?
+        let quic = quic::tokio::Transport::new(config)
             .map(move |(peer, muxer), _| (peer, StreamMuxerBox::new(meter.muxer(muxer))));
         OptionalTransport::some(quic)
     } else {
@@ -101,12 +101,15 @@ pub(crate) fn build(
         (OptionalTransport::none(), None)
     };
 
+    // The resolver stands above both: it takes every address that is left, and gives none back.
+    let resolved = dns_over(
+        quic.or_transport(plain)
+            .map(|either, _| either.into_inner()),
+    )?;
     let all = circuits
         .or_transport(ws)
         .map(|either, _| either.into_inner())
-        .or_transport(quic)
-        .map(|either, _| either.into_inner())
-        .or_transport(plain)
+        .or_transport(resolved)
         .map(|either, _| either.into_inner());
     Ok(Transports {
         all: TransportTimeout::new(all, dial_timeout).boxed(),

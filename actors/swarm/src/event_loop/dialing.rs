@@ -178,5 +178,9 @@ fn innermost(error: &dyn std::error::Error) -> String {
     while let Some(source) = error.source() {
         error = source;
     }
-    error.to_string()
+    // libp2p's resolver makes a list of several lines of even one error.
+    let text = error.to_string();
+    let lines = text.lines().map(|line| line.trim_start_matches([' ', '-']));
+    let told = lines.filter(|line| !line.starts_with("Multiple dial errors"));
+    told.collect::<Vec<_>>().join(", ")
 }
