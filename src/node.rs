@@ -38,6 +38,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{timeout, timeout_at};
 
 use crate::data_dir::{self, DataDir, DataDirError, Keys};
+use crate::start_message;
 use crate::telemetry::{self, Telemetry, TelemetryError};
 use crate::wiring::Mailboxes;
 
@@ -479,8 +480,9 @@ fn announce(config: &Config, peer_id: &PeerId, bound: SocketAddr) {
     } else {
         String::new()
     };
+    let network = start_message::network(&config.p2p).join("\n           ");
     let text = format!(
-        "\nByteCave {} is ready\n  peer id  {peer_id}\n  HTTP     {url} ({reach}; storing {access})\n  peers    none: this version does not speak to other nodes yet\n  try      curl{token} --data-binary @README.md {url}/store\n\n",
+        "\nByteCave {} is ready\n  peer id  {peer_id}\n  HTTP     {url} ({reach}; storing {access})\n  network  {network}\n  try      curl{token} --data-binary @README.md {url}/store\n\n",
         env!("CARGO_PKG_VERSION")
     );
     // A closed standard output is no reason to stop a node.

@@ -259,6 +259,37 @@ fn status_has_one_code_for_each_state() {
 }
 
 #[test]
+fn peers_are_asked_for_with_the_token() {
+    let temp = tempfile::tempdir().unwrap();
+    let token = temp.path().join("token");
+    fs::write(&token, "0123456789abcdef\n").unwrap();
+    let peers = r#"{"multiaddrs":[],"connected":1,"peers":[{"peerId":"p","connection":"direct","multiaddrs":[],"lastSeenMs":1,"live":true}],"relays":[],"links":[],"reachability":{"verdict":"unknown"}}"#;
+    let off = r#"{"enabled":false,"multiaddrs":[],"connected":0,"peers":[],"relays":[],"links":[],"reachability":{"verdict":"unknown"}}"#;
+    for (body, flags, code) in [
+        (peers, &[][..], 0),
+        (peers, &["--connected", "--live", "--shard", "5"], 0),
+        (peers, &["--json"], 0),
+        (peers, &["-q"], 0),
+        (off, &[], 0),
+        ("{}", &[], 1),
+    ] {
+        let node = FakeNode::answering(answer("200 OK", "application/json", body));
+        let token = token.to_str().unwrap();
+        let line = [
+            &["--url", node.url(), "--token-file", token, "peers"],
+            flags,
+        ]
+        .concat();
+        let ended = command(&line);
+        let ended = ended.map_or_else(|error| error.exit().code(), Exit::code);
+        assert_eq!(ended, code, "{flags:?} {body}");
+        let request = node.request();
+        assert!(request.starts_with("GET /peers HTTP/1.1\r\n"), "{request}");
+        assert!(request.contains("Bearer 0123456789abcdef\r\n"), "{request}");
+    }
+}
+
+#[test]
 fn work_on_the_database_needs_one_and_a_confirmation() {
     let temp = tempfile::tempdir().unwrap();
     let data = temp.path().join("data");

@@ -1,7 +1,7 @@
 //! Everything that a person types.
 //!
 //! Three kinds of commands live here. Those that speak HTTP to a running node (`store`, `get`, `ls`, `rm`,
-//! `pin`, `stat`, `status`, `shards show`, `keys rotate`, `gc`, `log-level`); those that open the data
+//! `pin`, `stat`, `status`, `peers`, `shards show`, `keys rotate`, `gc`, `log-level`); those that open the data
 //! directory themselves and are refused while a node runs (`init`, `verify`, `shards drop`); and those that
 //! need neither (`cid`, `config`, `completions`). `doctor` and `keys show` look at whatever is there.
 //!
@@ -20,8 +20,10 @@ mod exit;
 mod get;
 mod init;
 mod keys;
+mod network;
 mod offline;
 mod output;
+mod peers;
 mod shards;
 mod status;
 mod store;
@@ -113,6 +115,8 @@ enum Command {
     /// Say how the running node is
     #[command(long_about = status::LONG_ABOUT)]
     Status,
+    /// List the peers of the running node, and whether others can reach it
+    Peers(peers::PeersArgs),
     /// Show the node's shards, or give shards up
     #[command(subcommand)]
     Shards(shards::ShardsCommand),
@@ -210,6 +214,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
         Command::Stat(args) => blobs::stat(context, &args).map(done),
         Command::Cid(args) => cid::run(context, &args).map(done),
         Command::Status => status::run(context),
+        Command::Peers(args) => peers::run(context, &args).map(done),
         Command::Shards(command) => shards::run(context, &command).map(done),
         Command::Config(command) => config::run(context, &command).map(done),
         Command::Keys(command) => keys::run(context, &command).map(done),

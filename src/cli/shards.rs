@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::client::Patience;
 use super::context::{Context, block_on};
 use super::error::CliError;
+use super::network::range_in_short;
 use super::offline::{Offline, Watcher};
 use super::output::{Fields, json_line, line, short_size, size};
 
@@ -174,15 +175,11 @@ fn row(shard: &Shard) -> String {
 }
 
 fn listed(ranges: &[ShardRange]) -> String {
-    ranges.iter().map(range).collect::<Vec<_>>().join(", ")
-}
-
-fn range(range: &ShardRange) -> String {
-    if range.start == range.end {
-        range.start.to_string()
-    } else {
-        format!("{}-{}", range.start, range.end)
-    }
+    ranges
+        .iter()
+        .map(range_in_short)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 #[cfg(test)]

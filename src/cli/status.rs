@@ -11,6 +11,7 @@ use super::client::Patience;
 use super::context::{Context, block_on};
 use super::error::CliError;
 use super::exit::Exit;
+use super::network::Reachability;
 use super::output::{Fields, json_line, printable, size};
 
 /// The text of `--help`.
@@ -32,6 +33,9 @@ struct Health {
     total_size: u64,
     peer_id: String,
     peers: u64,
+    /// Whether others can reach it.
+    #[serde(default)]
+    reachability: Option<Reachability>,
     /// What makes it degraded or unhealthy.
     #[serde(default)]
     reasons: Vec<String>,
@@ -90,6 +94,10 @@ fn fields(health: &Health, url: &str) -> Fields {
         .with("blobs", health.stored_blobs)
         .with("content", size(health.total_size))
         .with("peers", health.peers)
+        .with_some(
+            "reachable",
+            health.reachability.as_ref().map(Reachability::in_words),
+        )
 }
 
 #[cfg(test)]
@@ -115,5 +123,21 @@ mod tests {
         let text = fields(&health, "http://127.0.0.1:5001/").to_string();
         assert!(text.contains("blobs    42"), "{text}");
         assert!(!text.contains("because"), "{text}");
+        assert!(!text.contains("reachable"), "{text}");
+    }
+
+    #[test]
+    fn a_node_that_knows_tells_whether_it_is_reached() {
+        let health = json!({
+            "status": "healthy", "uptime": 1, "storedBlobs": 0, "totalSize": 0, "peerId": "x", "peers": 2,
+            "reachability": { "verdict": "relayed", "holePunching": "untried" },
+        });
+        let health: Health = serde_json::from_value(health).unwrap();
+        let text = fields(&health, "http://127.0.0.1:5001/").to_string();
+        assert!(text.contains("peers      2\n"), "{text}");
+        assert!(
+            text.ends_with("reachable  through a relay; hole punching was not tried yet"),
+            "{text}"
+        );
     }
 }

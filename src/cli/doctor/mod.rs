@@ -4,6 +4,7 @@
 //! running node and without one.
 
 mod host;
+mod network;
 mod node;
 
 use std::fmt::{self, Display};
@@ -120,8 +121,9 @@ pub(crate) fn run(context: &Context) -> Result<Exit, CliError> {
         findings.extend(host::data_directory(config));
         findings.extend(host::disk(config));
         findings.extend(node::keys(config));
-        findings.push(node::http_port(context, config)?);
-        findings.push(node::network());
+        let (port, finding) = node::http_port(context, config)?;
+        findings.push(finding);
+        findings.extend(network::network(context, config, port)?);
         findings.push(node::chain(config));
     }
     let sick = findings

@@ -76,22 +76,38 @@ fn identity(config: &Config) -> Option<PeerId> {
     Some(NodeIdentity::from_protobuf(&bytes).ok()?.peer_id())
 }
 
-pub(super) fn http_port(context: &Context, config: &Config) -> Result<Finding, CliError> {
+/// Who has the HTTP port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Port {
+    /// Nobody: this node does not run.
+    Free,
+    /// This node, and it answers.
+    Ours,
+    /// Somebody else.
+    Taken,
+    /// It cannot be told: the port is another at each start, or its holder is on its way.
+    Unknown,
+}
+
+pub(super) fn http_port(context: &Context, config: &Config) -> Result<(Port, Finding), CliError> {
     let check = "HTTP port";
     let (ip, port) = (config.http.host.ip(), config.http.port);
     if port == 0 {
-        return Ok(Finding::ok(
-            check,
-            "chosen by the system at each start (http.port = 0)",
+        return Ok((
+            Port::Unknown,
+            Finding::ok(check, "chosen by the system at each start (http.port = 0)"),
         ));
     }
     let Err(error) = TcpListener::bind((ip, port)) else {
-        return Ok(Finding::ok(
-            check,
-            format_args!("{port} on {ip} is free; no node is running there"),
+        return Ok((
+            Port::Free,
+            Finding::ok(
+                check,
+                format_args!("{port} on {ip} is free; no node is running there"),
+            ),
         ));
     };
-    Ok(match error.kind() {
+    let refused = match error.kind() {
         io::ErrorKind::AddrInUse => {
             let client = Client::new(
                 own_url(&config.http)?,
@@ -104,7 +120,7 @@ pub(super) fn http_port(context: &Context, config: &Config) -> Result<Finding, C
                     .json::<Health>(client.request(Method::GET, &["health"], &[]))
                     .await
             });
-            taken(port, holder, identity(config))
+            return Ok(taken(port, holder, identity(config)));
         }
         io::ErrorKind::PermissionDenied => Finding::problem(
             check,
@@ -121,15 +137,16 @@ pub(super) fn http_port(context: &Context, config: &Config) -> Result<Finding, C
             format_args!("{port} on {ip}: {error}"),
             "choose another HOST or PORT",
         ),
-    })
+    };
+    Ok((Port::Free, refused))
 }
 
-fn taken(port: u16, holder: Result<Health, CliError>, own: Option<PeerId>) -> Finding {
+fn taken(port: u16, holder: Result<Health, CliError>, own: Option<PeerId>) -> (Port, Finding) {
     let check = "HTTP port";
     match holder {
         Ok(health) if Some(health.peer_id) == own => {
             let status = printable(&health.status);
-            if status == "healthy" {
+            let finding = if status == "healthy" {
                 Finding::ok(
                     check,
                     format_args!("{port} is in use by this node, which is healthy"),
@@ -140,36 +157,36 @@ fn taken(port: u16, holder: Result<Health, CliError>, own: Option<PeerId>) -> Fi
                     format_args!("{port} is in use by this node, which is {status}"),
                     "`bytecave status` and the log say why",
                 )
-            }
+            };
+            (Port::Ours, finding)
         }
-        Ok(health) => Finding::problem(
-            check,
-            format_args!("{port} is in use by another node ({})", health.peer_id),
-            "stop that node, choose another PORT, or name its data directory with --data-dir",
+        Ok(health) => (
+            Port::Taken,
+            Finding::problem(
+                check,
+                format_args!("{port} is in use by another node ({})", health.peer_id),
+                "stop that node, choose another PORT, or name its data directory with --data-dir",
+            ),
         ),
-        Err(CliError::Answer { problem, .. }) if problem.code.as_deref() == Some("recovering") => {
+        Err(CliError::Answer { problem, .. }) if problem.code.as_deref() == Some("recovering") => (
+            Port::Unknown,
             Finding::warning(
                 check,
                 format_args!("{port} is in use by a node that is starting"),
                 "wait for it and look again",
-            )
-        }
-        Err(_) => Finding::problem(
-            check,
-            format_args!("{port} is in use by another program"),
-            format_args!(
-                "choose another PORT, or stop the program (ss -ltnp 'sport = :{port}' names it)"
+            ),
+        ),
+        Err(_) => (
+            Port::Taken,
+            Finding::problem(
+                check,
+                format_args!("{port} is in use by another program"),
+                format_args!(
+                    "choose another PORT, or stop the program (ss -ltnp 'sport = :{port}' names it)"
+                ),
             ),
         ),
     }
-}
-
-pub(super) fn network() -> Finding {
-    Finding::off(
-        "network",
-        "this version speaks to no other node; ports 5011 and 5012 are not used",
-        "nothing to do: the node stores and serves alone",
-    )
 }
 
 pub(super) fn chain(config: &Config) -> Finding {
@@ -206,22 +223,27 @@ mod tests {
                 peer_id: peer(seed),
             })
         };
+        let judge = |holder, own| {
+            let (port, finding) = taken(1, holder, own);
+            (port, finding.state)
+        };
+        let own = Some(peer(1));
+        assert_eq!(judge(health("healthy", 1), own), (Port::Ours, State::Ok));
         assert_eq!(
-            taken(1, health("healthy", 1), Some(peer(1))).state,
-            State::Ok
+            judge(health("degraded", 1), own),
+            (Port::Ours, State::Warning)
         );
         assert_eq!(
-            taken(1, health("degraded", 1), Some(peer(1))).state,
-            State::Warning
+            judge(health("healthy", 2), own),
+            (Port::Taken, State::Problem)
         );
         assert_eq!(
-            taken(1, health("healthy", 2), Some(peer(1))).state,
-            State::Problem
+            judge(health("healthy", 2), None),
+            (Port::Taken, State::Problem)
         );
-        assert_eq!(taken(1, health("healthy", 2), None).state, State::Problem);
         assert_eq!(
-            taken(1, Err(CliError::UnknownPort), Some(peer(1))).state,
-            State::Problem
+            judge(Err(CliError::UnknownPort), own),
+            (Port::Taken, State::Problem)
         );
     }
 
