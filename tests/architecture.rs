@@ -155,8 +155,10 @@ fn vocabulary_and_contract_stay_light() {
         "actix-http",
         "reqwest",
         "clap",
+        "tokio-tungstenite",
+        "aws-lc-sys",
     ];
-    for package in ["bytecave-core", "bytecave-messages"] {
+    for package in ["bytecave-core", "bytecave-messages", "bytecave-config"] {
         let brought = closure(package);
         for name in heavy {
             assert!(!brought.contains(name), "{package} pulls in {name}");
@@ -179,11 +181,13 @@ fn vocabulary_and_contract_stay_light() {
 
 #[test]
 fn each_large_library_has_one_home() {
-    let homes: [(&str, &[&str]); 4] = [
+    let homes: [(&str, &[&str]); 6] = [
         ("rocksdb", &["bytecave-store", "bytecave-bench"]),
         ("libp2p", &["bytecave-swarm"]),
         ("alloy", &["bytecave-registry"]),
         ("actix-web", &["bytecave-http"]),
+        ("tokio-tungstenite", &["bytecave-swarm"]),
+        ("k256", &["bytecave-core"]),
     ];
     for (name, dir) in members() {
         let found = dependencies(&table(dir.join("Cargo.toml")), ALL_KINDS);
@@ -209,11 +213,12 @@ fn pure_parts_name_no_actix_type() {
                 || path == "actors/proof/src/challenge.rs"
         })
         .collect();
-    assert!(
-        pure.iter()
-            .any(|(path, _)| path.starts_with("actors/store/src/engine")),
-        "no engine was found"
-    );
+    for there in ["actors/store/src/engine", "actors/swarm/src/wire"] {
+        assert!(
+            pure.iter().any(|(path, _)| path.starts_with(there)),
+            "nothing was found in {there}"
+        );
+    }
     for (path, text) in pure {
         assert!(
             !code(&text).contains("actix"),
@@ -221,6 +226,27 @@ fn pure_parts_name_no_actix_type() {
             path.display()
         );
     }
+}
+
+/// Only the swarm knows libp2p, and of it only the parts that speak to the network: what the rest of the node
+/// hears is in the types of the contract.
+#[test]
+fn libp2p_types_stay_inside_the_swarm() {
+    let elsewhere = sources().into_iter().filter(|(path, _)| {
+        !path.starts_with("actors/swarm") && !path.ends_with("tests/architecture.rs")
+    });
+    for (path, text) in elsewhere {
+        assert!(
+            !code(&text).contains("libp2p::"),
+            "{} names a type of libp2p",
+            path.display()
+        );
+    }
+    let library = code(&read("actors/swarm/src/lib.rs"));
+    assert!(
+        !library.contains("pub use libp2p"),
+        "bytecave-swarm hands libp2p on"
+    );
 }
 
 #[test]

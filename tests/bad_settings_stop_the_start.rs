@@ -42,6 +42,10 @@ fn values_of_the_wrong_kind_are_named() {
         ("OWNER_ADDRESS", "0x123"),
         ("P2P_RELAY_PEERS", "relay.example.com"),
         ("RPC_URL", "ftp://example.com"),
+        ("BYTECAVE__P2P__BLOCK_PEERS", "12D3KooW..."),
+        ("BYTECAVE__P2P__STORE_ACCESS", "sometimes"),
+        ("BYTECAVE__P2P__STORAGE_LINKS", "http://relay:4003"),
+        ("BYTECAVE__P2P__MAX_BODY_MEMORY", "76MiB"),
     ];
     for (name, value) in by_env {
         Home::new().env(name, value).refused().naming(&[name]);
@@ -66,6 +70,72 @@ fn values_of_the_wrong_kind_are_named() {
     for (text, name) in by_file {
         Home::new().toml(text).refused().naming(&[name]);
     }
+}
+
+#[test]
+fn settings_of_the_network_that_contradict_are_both_named() {
+    const PEER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+    let relay = format!("/ip4/192.0.2.7/tcp/4001/p2p/{PEER}");
+    let cases = [
+        (
+            "listen_addresses = \"/ip4/127.0.0.1/tcp/0/tls/ws\"".to_owned(),
+            ["p2p.listen_addresses", "p2p.tls_certificate_file"],
+        ),
+        (
+            "tls_certificate_file = \"chain.pem\"".to_owned(),
+            ["p2p.tls_certificate_file", "p2p.tls_key_file"],
+        ),
+        (
+            "replicate_access = \"allowlist\"".to_owned(),
+            ["p2p.replicate_access", "p2p.replicate_allowlist"],
+        ),
+        (
+            format!("allow_peers = \"{PEER}\"\nblock_peers = \"{PEER}\""),
+            ["p2p.allow_peers", "p2p.block_peers"],
+        ),
+        (
+            format!("relay_peers = \"{relay}\"\nblock_peers = \"{PEER}\""),
+            ["p2p.relay_peers", "p2p.block_peers"],
+        ),
+        (
+            "relay_server = true\nenable_relay = false".to_owned(),
+            ["p2p.relay_server", "p2p.enable_relay"],
+        ),
+    ];
+    for (text, names) in cases {
+        Home::new()
+            .toml(&format!("[p2p]\n{text}\n"))
+            .refused()
+            .naming(&names);
+    }
+}
+
+#[test]
+fn files_and_addresses_of_the_network_that_cannot_be_used_are_named() {
+    const CERTIFIED: &str = "[p2p]\nlisten_addresses = \"/ip4/127.0.0.1/tcp/0/tls/ws\"\n\
+        tls_certificate_file = \"chain.pem\"\ntls_key_file = \"key.pem\"\n";
+    let joined = || Home::new().env("P2P_ENABLED", "true");
+    // Not there, and then not what it should be.
+    let home = joined().toml(CERTIFIED);
+    home.refused()
+        .naming(&["tls_certificate_file", "chain.pem"]);
+    fs::write(home.path().join("chain.pem"), "no certificate\n").unwrap();
+    home.refused()
+        .naming(&["tls_certificate_file", "chain.pem"]);
+
+    joined()
+        .toml("[p2p]\nlisten_addresses = \"/ip4/127.0.0.1/pigeon/5\"\n")
+        .refused()
+        .naming(&["p2p.listen_addresses", "pigeon"]);
+
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = holder.local_addr().unwrap().port();
+    joined()
+        .toml(&format!(
+            "[p2p]\nlisten_addresses = \"/ip4/127.0.0.1/tcp/{port}\"\n"
+        ))
+        .refused()
+        .naming(&["P2P_LISTEN_ADDRESSES", &port.to_string()]);
 }
 
 #[test]
@@ -118,7 +188,10 @@ fn node_shards_must_be_ranges_of_the_network() {
 
 #[test]
 fn sixteen_shards_alone_are_enough() {
-    let home = Home::bare().env("PORT", "0").env("SHARD_COUNT", "16");
+    let home = Home::bare()
+        .env("PORT", "0")
+        .env("P2P_LISTEN_ADDRESSES", ANY_PORTS)
+        .env("SHARD_COUNT", "16");
     let node = home.start();
     let info = node.client().get("/info").json();
     assert_eq!(info["shardCount"], 16, "{info}");
@@ -130,6 +203,9 @@ fn sixteen_shards_alone_are_enough() {
     let blob = content::bytes(1, 1000);
     assert_eq!(node.client().store(&blob).status, 201);
 }
+
+/// The published transports, beside the other nodes of these tests.
+const ANY_PORTS: &str = "/ip4/127.0.0.1/tcp/0,/ip4/127.0.0.1/tcp/0/ws";
 
 const PUBLISHED: &str = "\
 # HTTP Server
@@ -189,7 +265,9 @@ fn the_published_env_pasted_whole_lists_its_placeholders() {
 
 #[test]
 fn the_published_env_without_its_placeholders_starts() {
-    let home = Home::bare().env("PORT", "0");
+    let home = Home::bare()
+        .env("PORT", "0")
+        .env("P2P_LISTEN_ADDRESSES", ANY_PORTS);
     let kept: String = PUBLISHED
         .lines()
         .filter(|line| !PLACEHOLDERS.iter().any(|name| line.starts_with(name)))
@@ -202,11 +280,14 @@ fn the_published_env_without_its_placeholders_starts() {
         serde_json::json!([{"start":0,"end":1023}]),
         "{info}"
     );
-    let said = node.said().to_lowercase();
-    assert!(
-        said.contains("off") || said.contains("disabled"),
-        "what is off is said: {said}"
-    );
+    let said = node.said();
+    for part in [
+        "no relay or bootstrap peer is set",
+        "P2P_RELAY_PEERS",
+        "P2P_BOOTSTRAP_PEERS",
+    ] {
+        assert!(said.contains(part), "what is off is said: {said}");
+    }
     node.stop();
 }
 
