@@ -22,6 +22,8 @@ mod remembered;
 mod traffic;
 mod transport;
 mod wire;
+#[cfg(test)]
+mod wire_tests;
 
 pub use actor::SwarmActor;
 pub use metrics::NetworkMetrics;

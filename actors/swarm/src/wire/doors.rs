@@ -123,6 +123,11 @@ impl Doors {
         });
     }
 
+    /// Closes all doors: the network is gone.
+    pub(crate) fn close(&self) {
+        self.change(HashMap::clear);
+    }
+
     /// Hands a stream on, or gives it back with the reason.
     pub(crate) fn admit(
         &self,

@@ -225,20 +225,51 @@ pub(crate) async fn finish<S>(mut stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let mut last = Instant::now();
     let linger = async {
         stream.close().await?;
-        let mut thrown = 0;
-        let mut piece = vec![0; 4096];
-        while thrown < LINGER_BYTES {
-            match stream.read(&mut piece).await? {
-                0 => break,
-                read => thrown += read,
-            }
-        }
-        io::Result::Ok(())
+        throw_away(&mut stream, &mut last).await
     };
     // However it ends, the stream is over.
     let _ = timeout(LINGER_TIME, linger).await;
+}
+
+/// Ends a stream that was answered before all of a long request was read.
+///
+/// A peer of the existing network sends all of it before it reads the answer, and yamux tells it
+/// nothing when a closed stream is dropped: without more credit it would wait for ever. So a little
+/// is thrown away, and a peer that still goes on is reset, which needs the stream to be open.
+pub(crate) async fn leave<S>(mut stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut last = Instant::now();
+    let ended = timeout(LINGER_TIME, throw_away(&mut stream, &mut last)).await;
+    let goes_on = match ended {
+        Ok(Ok(ended)) => !ended,
+        Ok(Err(_)) => true,
+        Err(_) => last.elapsed() < LINGER_TIME / 2,
+    };
+    if !goes_on {
+        let _ = timeout(LINGER_TIME, stream.close()).await;
+    }
+}
+
+/// Reads until the peer's close, or until it is enough; whether it closed.
+async fn throw_away<S>(stream: &mut S, last: &mut Instant) -> io::Result<bool>
+where
+    S: AsyncRead + Unpin,
+{
+    let mut thrown = 0;
+    let mut piece = vec![0; 16 * 1024];
+    while thrown < LINGER_BYTES {
+        match stream.read(&mut piece).await? {
+            0 => return Ok(true),
+            read => thrown += read,
+        }
+        *last = Instant::now();
+    }
+    Ok(false)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@ use futures_util::io::Cursor;
 use tokio::io::{AsyncWriteExt as _, DuplexStream};
 
 use super::*;
-use crate::wire::tests::pipe::Pipe;
+use crate::wire_tests::pipe::Pipe;
 
 const GRACE: Duration = Duration::from_secs(20);
 

@@ -7,13 +7,10 @@
 
 pub(crate) mod client;
 pub(crate) mod counters;
-mod doors;
+pub(crate) mod doors;
 pub(crate) mod frame;
-mod handler;
+pub(crate) mod handler;
 pub(crate) mod rates;
 pub(crate) mod streams;
 pub(crate) mod turn_away;
 pub(crate) mod v1;
-
-#[cfg(test)]
-mod tests;

@@ -34,6 +34,8 @@ use crate::ids::{from_wire, to_wire};
 /// Requests to open streams between the controls and the behaviour; whoever finds no room waits,
 /// within its own time.
 const COMMANDS: usize = 64;
+/// Entries without a connection that are let stand before they are looked for.
+const SLOTS_SWEPT: usize = 256;
 /// How much of the reason of a failed dial is kept.
 const CAUSE_CHARS: usize = 200;
 
@@ -191,6 +193,10 @@ impl Streams {
     }
 
     fn handler(&mut self, peer: libp2p::PeerId, relayed: bool) -> Handler {
+        // Connections that others turn away after this leave entries of no use.
+        if self.slots.len() >= SLOTS_SWEPT + 2 * self.connections.len() {
+            self.slots.retain(|_, slots| slots.strong_count() > 0);
+        }
         let slots = self
             .slots
             .get(&peer)
@@ -299,6 +305,12 @@ impl Streams {
         for request in self.waiting.remove(&peer).unwrap_or_default() {
             refuse(request, || error.clone());
         }
+    }
+}
+
+impl Drop for Streams {
+    fn drop(&mut self) {
+        self.doors.close();
     }
 }
 

@@ -7,7 +7,8 @@ use libp2p::StreamProtocol;
 use tokio::time::timeout;
 
 use super::counters::TurnedAway;
-use super::{frame, v1};
+use super::frame;
+use super::v1::{self, Kind};
 
 /// Time for the few bytes of the answer: a peer that does not take them is not waited for.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
@@ -51,6 +52,10 @@ where
         .await
         .is_ok_and(|written| written.is_ok())
     {
-        frame::finish(stream).await;
+        if Kind::of(protocol.as_ref()).is_some_and(Kind::is_upload) {
+            frame::leave(stream).await;
+        } else {
+            frame::finish(stream).await;
+        }
     }
 }

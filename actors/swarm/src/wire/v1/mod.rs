@@ -74,6 +74,16 @@ impl Kind {
         StreamProtocol::new(self.name())
     }
 
+    /// The protocol of this name.
+    pub(crate) fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Whether its requests carry blobs.
+    pub(crate) const fn is_upload(self) -> bool {
+        matches!(self, Self::Replicate | Self::Store)
+    }
+
     /// Whether its answers say if they are a success.
     const fn states_success(self) -> bool {
         matches!(
@@ -91,9 +101,7 @@ pub(crate) fn refusal(protocol: &str, text: &str) -> Vec<u8> {
         success: Option<bool>,
         error: &'a str,
     }
-    let states_success = Kind::ALL
-        .iter()
-        .any(|kind| kind.name() == protocol && kind.states_success());
+    let states_success = Kind::of(protocol).is_some_and(Kind::states_success);
     frame::encode(&Refused {
         success: states_success.then_some(false),
         error: text,

@@ -78,6 +78,8 @@ pub(super) struct Reply {
     frame: Vec<u8>,
     outcome: Outcome,
     held: Option<HeldMemory>,
+    /// The peer may still be sending its request.
+    unread: bool,
 }
 
 impl Reply {
@@ -87,6 +89,7 @@ impl Reply {
             frame,
             outcome: Outcome::Served,
             held: None,
+            unread: false,
         }
     }
 
@@ -108,7 +111,14 @@ impl Reply {
             frame: refusal(kind.name(), &why.to_string()),
             outcome,
             held: None,
+            unread: false,
         }
+    }
+
+    /// Given before the request was read.
+    pub(super) fn unread(mut self) -> Self {
+        self.unread = true;
+        self
     }
 }
 
@@ -212,11 +222,16 @@ impl Server {
             frame,
             outcome,
             held,
+            unread,
         } = reply;
         match frame::write(&mut stream, &frame, self.request_timeout()).await {
             Ok(()) => {
                 drop((frame, held));
-                frame::finish(stream).await;
+                if unread {
+                    frame::leave(stream).await;
+                } else {
+                    frame::finish(stream).await;
+                }
                 outcome
             }
             Err(error) => failed(&error),

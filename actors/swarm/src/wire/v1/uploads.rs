@@ -97,11 +97,11 @@ impl Server {
     ) -> Result<Reply, FrameError> {
         let kind = Kind::Replicate;
         if let Err(refusal) = self.admits(&peer) {
-            return Ok(Reply::refused(kind, &refusal));
+            return Ok(Reply::refused(kind, &refusal).unread());
         }
         let room = match self.room(stream, "replicate").await? {
             Ok(room) => room,
-            Err(refusal) => return Ok(Reply::refused(kind, &refusal)),
+            Err(refusal) => return Ok(Reply::refused(kind, &refusal).unread()),
         };
         let (received, permit) = receive(stream, room).await?;
         let kept = match received {
@@ -146,11 +146,11 @@ impl Server {
     ) -> Result<Reply, FrameError> {
         let kind = Kind::Store;
         if let Err(refusal) = self.takes_stores() {
-            return Ok(Reply::refused(kind, &refusal));
+            return Ok(Reply::refused(kind, &refusal).unread());
         }
         let room = match self.room(stream, "store").await? {
             Ok(room) => room,
-            Err(refusal) => return Ok(Reply::refused(kind, &refusal)),
+            Err(refusal) => return Ok(Reply::refused(kind, &refusal).unread()),
         };
         let (received, permit) = receive(stream, room).await?;
         let kept = match received {

@@ -1,3 +1,0 @@
-//! Streams and protocols between real swarms on loopback.
-
-pub(crate) mod pipe;

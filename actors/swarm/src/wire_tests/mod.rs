@@ -1,0 +1,11 @@
+//! Streams and protocols between real swarms on loopback. They stand beside the wire, which knows no
+//! actors, because a fake one answers for the replicator.
+
+mod clients;
+mod host;
+mod hostile;
+pub(crate) mod pipe;
+mod relayed;
+mod replicator;
+mod servers;
+mod streams;
