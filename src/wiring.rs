@@ -138,6 +138,7 @@ impl Mailboxes {
             changed: vec![
                 self.http.address.clone().recipient(),
                 self.swarm.address.clone().recipient(),
+                self.replicator.address.clone().recipient(),
             ],
             part: self.part_listeners(),
         }

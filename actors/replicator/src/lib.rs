@@ -1,7 +1,29 @@
-//! `ReplicatorActor`: copies where they belong. Until there are peers it keeps the store's outbox empty.
+//! `ReplicatorActor`: what is taken from whom, what is given, and blobs that peers have.
+//!
+//! The shell ([`ReplicatorActor`]) only starts tasks; what they do stands in plain modules, one for
+//! each thing that is asked: `serve` gives blobs of this node, `have_list` says which there are,
+//! `receive` takes blobs under the rules of `policy`, `fetch` gets them from the peers that
+//! `candidates` ranks. Answering a peer never asks another one, so no request runs in circles.
+//!
+//! A task holds the permit of what it answers, so there are never more tasks than permits. At a stop
+//! or a crash whoever waits hears that the node is busy or gone; nothing here has to be kept.
 
 mod actor;
+mod candidates;
+mod facts;
+mod fetch;
+mod have_list;
+mod media_type;
 mod options;
+mod outbox;
+mod policy;
+mod receive;
+mod refuse;
+mod serve;
+mod verify;
+
+#[cfg(test)]
+mod fakes;
 
 pub use actor::ReplicatorActor;
 pub use options::ReplicatorOptions;

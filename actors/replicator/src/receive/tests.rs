@@ -1,0 +1,253 @@
+#![allow(clippy::unwrap_used)]
+use std::sync::Arc;
+
+use bytecave_config::{P2p, P2pStoreAccess};
+use bytecave_core::Digest;
+use bytecave_messages::store::{StoreCondition, StoreError};
+use bytecave_messages::swarm::{Answer, Origin};
+use k256::ecdsa::SigningKey;
+use sha3::{Digest as _, Keccak256};
+
+use super::*;
+use crate::fakes::{FakeStore, content_of_shard, facts, peer, permit, settings, snapshot};
+
+const NOW: u64 = 1_700_000_000_000;
+
+fn receiver(store: &FakeStore, settings: &P2p) -> Receiver {
+    Receiver {
+        store: store.port(),
+        facts: facts(),
+        admission: policy::admission(settings, false),
+        policy: StorePolicy::new(settings),
+        now_ms: || NOW,
+    }
+}
+
+/// Content of a shard of ours.
+fn content() -> Vec<u8> {
+    content_of_shard(2)
+}
+
+/// An authorization as a wallet makes it.
+fn authorization(content: &[u8], nonce: &str) -> StoreAuthorization {
+    let key = SigningKey::from_slice(&[0x11; 32]).unwrap();
+    let point = key.verifying_key().to_encoded_point(false);
+    let address = Keccak256::digest(&point.as_bytes()[1..]);
+    let digest = Digest::of(content);
+    let mut authorization = StoreAuthorization {
+        sender: format!("0x{}", hex::encode(&address[12..])),
+        signature: String::new(),
+        timestamp_ms: NOW - 1000,
+        nonce: nonce.to_owned(),
+        content_hash: digest.to_hex(),
+        app_id: "photos".to_owned(),
+    };
+    let text = authorization.text(&digest);
+    let hash = Keccak256::digest(format!(
+        "\x19Ethereum Signed Message:\n{}{text}",
+        text.len()
+    ));
+    let (signature, recovery) = key.sign_prehash_recoverable(&hash).unwrap();
+    let v = 27 + recovery.to_byte();
+    authorization.signature = format!("0x{}{v:02x}", hex::encode(signature.to_bytes()));
+    authorization
+}
+
+fn kept_type(store: &FakeStore, content: &[u8]) -> Option<String> {
+    store.kept(&BlobCid::of(content)).unwrap().content_type
+}
+
+struct Store {
+    cid: Option<BlobCid>,
+    content: Vec<u8>,
+    content_type: Option<&'static str>,
+    app_id: Option<&'static str>,
+    authorization: Option<StoreAuthorization>,
+}
+
+impl Store {
+    fn signed(nonce: &str) -> Self {
+        let content = content();
+        Self {
+            cid: None,
+            content_type: Some("image/png"),
+            app_id: Some("photos"),
+            authorization: Some(authorization(&content, nonce)),
+            content,
+        }
+    }
+
+    async fn send(self, receiver: &Receiver) -> Result<Kept, String> {
+        let (answer, given) = Answer::new();
+        let request = InboundStore {
+            from: Origin::Link(Arc::from("ws://relay")),
+            cid: self.cid,
+            content_type: self.content_type.map(str::to_owned),
+            app_id: self.app_id.map(str::to_owned),
+            body: Bytes::from(self.content),
+            authorization: self.authorization,
+            answer,
+            permit: permit(),
+        };
+        receiver.clone().store(request).await;
+        given.await.unwrap().map_err(|refusal| refusal.to_string())
+    }
+}
+
+async fn replica(
+    receiver: &Receiver,
+    cid: BlobCid,
+    content: &[u8],
+    content_type: Option<&str>,
+) -> Result<Kept, Refusal> {
+    let (answer, given) = Answer::new();
+    let replica = InboundReplica {
+        from: peer(1),
+        cid,
+        content_type: content_type.map(str::to_owned),
+        body: Bytes::copy_from_slice(content),
+        answer,
+        permit: permit(),
+    };
+    receiver.clone().replica(replica).await;
+    given.await.unwrap()
+}
+
+#[actix::test]
+async fn what_is_signed_is_stored_once_for_each_nonce() {
+    let store = FakeStore::start();
+    let receiver = receiver(&store, &settings());
+    let cid = BlobCid::of(&content());
+    let kept = Store::signed("one").send(&receiver).await.unwrap();
+    let expected = |already_stored| Kept {
+        cid,
+        already_stored,
+    };
+    assert_eq!(kept, expected(false));
+    assert_eq!(kept_type(&store, &content()).as_deref(), Some("image/png"));
+    // The nonce is used up before the bytes are stored, and for as long as the signature holds.
+    let until = NOW - 1000 + policy::AUTHORIZATION_WINDOW_MS;
+    let size = content().len();
+    assert_eq!(
+        store.asked(),
+        [format!("nonce until {until}"), format!("put {size}")]
+    );
+    let again = Store::signed("one").send(&receiver).await.unwrap_err();
+    assert_eq!(
+        again,
+        "not authorized: its nonce was used before: sign again with a new one"
+    );
+    let kept = Store::signed("two").send(&receiver).await.unwrap();
+    assert_eq!(kept, expected(true));
+}
+
+#[actix::test]
+async fn what_is_refused_uses_no_nonce_up() {
+    let store = FakeStore::start();
+    let receiver = receiver(&store, &settings());
+    let foreign = content_of_shard(9);
+    let mut late = Store::signed("n");
+    late.authorization.as_mut().unwrap().timestamp_ms = NOW - 301_000;
+    let mut forged = Store::signed("n");
+    forged.authorization.as_mut().unwrap().sender = format!("0x{}", "0".repeat(40));
+    let mut misnamed = Store::signed("n");
+    misnamed.cid = Some(BlobCid::of(b"other"));
+    let mut unsigned = Store::signed("n");
+    unsigned.authorization = None;
+    let mut other_app = Store::signed("n");
+    other_app.app_id = Some("films");
+    let mut other_bytes = Store::signed("n");
+    other_bytes.content = content_of_shard(3);
+    let elsewhere = Store {
+        authorization: Some(authorization(&foreign, "n")),
+        content: foreign,
+        ..Store::signed("n")
+    };
+    for (request, says) in [
+        (late, "it was signed 301 s ago and holds for 300 s"),
+        (forged, "the signature is not that of 0x000"),
+        (
+            misnamed,
+            "the content does not match its hash: it is that of ",
+        ),
+        (unsigned, "sign one with an Ethereum account"),
+        (other_app, "its authorization is for app \"photos\""),
+        (other_bytes, "not authorized: it is for content "),
+        (elsewhere, "shard 9 is not kept by this node"),
+    ] {
+        let refused = request.send(&receiver).await.unwrap_err();
+        assert!(refused.contains(says), "{refused}");
+    }
+    assert_eq!(store.asked(), [""; 0]);
+    receiver.facts.set(&snapshot(0, StoreCondition::Full));
+    let full = Store::signed("n").send(&receiver).await.unwrap_err();
+    assert_eq!(full, "storage full");
+    assert_eq!(store.asked(), [""; 0]);
+}
+
+#[actix::test]
+async fn open_needs_no_authorization_and_off_takes_none() {
+    let store = FakeStore::start();
+    let mut settings = settings();
+    settings.store_access = P2pStoreAccess::Open;
+    let mut unsigned = Store::signed("n");
+    unsigned.authorization = None;
+    unsigned.cid = Some(BlobCid::of(&unsigned.content));
+    let kept = unsigned.send(&receiver(&store, &settings)).await;
+    assert!(kept.is_ok(), "{kept:?}");
+    assert_eq!(store.asked().len(), 1, "no nonce is used up");
+    settings.store_access = P2pStoreAccess::Off;
+    let off = receiver(&store, &settings);
+    let refused = Store::signed("n").send(&off).await.unwrap_err();
+    assert!(refused.contains("p2p.store_access is off"), "{refused}");
+}
+
+#[actix::test]
+async fn a_store_that_cannot_is_told_to_the_client() {
+    let store = FakeStore::start();
+    let receiver = receiver(&store, &settings());
+    store.fail_with(StoreError::ReadOnly {
+        reason: "/data/db/000001.sst".to_owned(),
+    });
+    let refused = Store::signed("n").send(&receiver).await.unwrap_err();
+    assert_eq!(refused, "unavailable: the store is read-only");
+}
+
+#[actix::test]
+async fn replicas_are_kept_under_their_name() {
+    let store = FakeStore::start();
+    let receiver = receiver(&store, &settings());
+    let content = content();
+    let cid = BlobCid::of(&content);
+    let first = replica(&receiver, cid, &content, Some("text/css")).await;
+    assert!(!first.unwrap().already_stored);
+    assert_eq!(kept_type(&store, &content).as_deref(), Some("text/css"));
+    let second = replica(&receiver, cid, &content, None).await;
+    assert!(second.unwrap().already_stored);
+    let other = content_of_shard(3);
+    let evil = Some("text/html\r\nX-Evil: 1");
+    replica(&receiver, BlobCid::of(&other), &other, evil)
+        .await
+        .unwrap();
+    assert_eq!(kept_type(&store, &other), None);
+}
+
+#[actix::test]
+async fn replicas_that_are_not_taken() {
+    let store = FakeStore::start();
+    let mut settings = settings();
+    let open = receiver(&store, &settings);
+    let content = content();
+    let cid = BlobCid::of(&content);
+    let foreign = content_of_shard(9);
+    let refused = replica(&open, BlobCid::of(&foreign), &foreign, None).await;
+    assert!(matches!(refused, Err(Refusal::NotOurShard(_))));
+    settings.replicate_access = Some(bytecave_config::ReplicateAccess::Registered);
+    let refused = replica(&receiver(&store, &settings), cid, &content, None).await;
+    assert!(matches!(refused, Err(Refusal::NotAdmitted(_))));
+    assert_eq!(store.asked(), [""; 0], "refused before the store was asked");
+    let refused = replica(&open, cid, b"other bytes", None).await;
+    let actual = Digest::of(b"other bytes").to_hex();
+    assert_eq!(refused, Err(Refusal::Mismatch { actual }));
+    assert_eq!(store.kept(&cid), None);
+}

@@ -1,0 +1,71 @@
+//! Giving a peer or a relay a blob that is stored here. The network is never asked on their behalf.
+
+use bytecave_messages::budget::Share;
+use bytecave_messages::ports::StorePort;
+use bytecave_messages::swarm::{InboundRetrieve, ServedBlob};
+
+use crate::refuse::refusal;
+
+/// Answers who wants a blob.
+pub(crate) async fn retrieve(store: StorePort, wanted: InboundRetrieve) {
+    let InboundRetrieve {
+        from,
+        cid,
+        answer,
+        permit,
+    } = wanted;
+    let read = store.get(Share::Peer, cid, None).await;
+    let served = read.map(|read| ServedBlob {
+        size: read.info.size,
+        content_type: read.info.content_type,
+        body: read.body,
+    });
+    let served = served.map_err(|error| refusal(error, 0));
+    if let Err(refused) = &served {
+        tracing::debug!(%from, ?cid, %refused, "blob not served");
+    }
+    answer.send(served);
+    drop(permit);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use bytecave_core::BlobCid;
+    use bytecave_messages::swarm::{Answer, Origin, Refusal};
+
+    use super::*;
+    use crate::fakes::{FakeStore, peer, permit, read_all};
+
+    async fn ask(store: &FakeStore, cid: BlobCid) -> Result<ServedBlob, Refusal> {
+        let (answer, given) = Answer::new();
+        let wanted = InboundRetrieve {
+            from: Origin::Peer(peer(1)),
+            cid,
+            answer,
+            permit: permit(),
+        };
+        retrieve(store.port(), wanted).await;
+        given.await.unwrap()
+    }
+
+    #[actix::test]
+    async fn what_is_here_is_given_with_its_size_and_type() {
+        let store = FakeStore::start();
+        let cid = store.seed(b"content", Some("text/plain"));
+        let served = ask(&store, cid).await.unwrap();
+        assert_eq!(served.size, 7);
+        assert_eq!(served.content_type.as_deref(), Some("text/plain"));
+        assert_eq!(read_all(served.body).await, b"content");
+    }
+
+    #[actix::test]
+    async fn what_is_not_here_or_damaged_is_refused() {
+        let store = FakeStore::start();
+        let cid = BlobCid::of(b"elsewhere");
+        assert_eq!(ask(&store, cid).await.unwrap_err(), Refusal::NotFound);
+        let damaged = store.seed(b"damaged", None);
+        store.quarantine(&damaged);
+        assert_eq!(ask(&store, damaged).await.unwrap_err(), Refusal::Damaged);
+    }
+}
