@@ -65,6 +65,14 @@ pub(crate) struct InboundStream {
     pub(crate) slot: Slot,
 }
 
+/// An inbound stream for which there is no place.
+#[derive(Debug)]
+pub(crate) struct Rejected {
+    pub(crate) protocol: StreamProtocol,
+    pub(crate) stream: Stream,
+    pub(crate) why: Why,
+}
+
 /// A place among the inbound streams.
 #[derive(Debug)]
 pub(crate) struct Slot {
@@ -128,23 +136,30 @@ impl Doors {
         self.change(HashMap::clear);
     }
 
-    /// Hands a stream on, or gives it back with the reason.
+    /// Hands a stream on, or gives it back with the reason why not.
     pub(crate) fn admit(
         &self,
         peer: PeerId,
         slots: &Arc<Semaphore>,
         protocol: StreamProtocol,
         stream: Stream,
-    ) -> Result<(), (StreamProtocol, Stream, Why)> {
-        let full = TurnedAway::Full;
+    ) -> Option<Rejected> {
+        let rejected = |protocol, stream, reason| {
+            let why = Why::Busy(reason);
+            Some(Rejected {
+                protocol,
+                stream,
+                why,
+            })
+        };
         let Ok(of_peer) = Arc::clone(slots).try_acquire_owned() else {
-            return Err((protocol, stream, Why::Busy(TurnedAway::PeerLimit)));
+            return rejected(protocol, stream, TurnedAway::PeerLimit);
         };
         let Ok(of_node) = Arc::clone(&self.total).try_acquire_owned() else {
-            return Err((protocol, stream, Why::Busy(full)));
+            return rejected(protocol, stream, TurnedAway::Full);
         };
         let Some(queue) = self.table().queues.get(&protocol).cloned() else {
-            return Err((protocol, stream, Why::Busy(full)));
+            return rejected(protocol, stream, TurnedAway::Full);
         };
         let inbound = InboundStream {
             peer,
@@ -155,12 +170,10 @@ impl Doors {
                 _node: of_node,
             },
         };
-        queue.try_send(inbound).map_err(|error| {
-            let InboundStream {
-                protocol, stream, ..
-            } = error.into_inner();
-            (protocol, stream, Why::Busy(full))
-        })
+        let InboundStream {
+            protocol, stream, ..
+        } = queue.try_send(inbound).err()?.into_inner();
+        rejected(protocol, stream, TurnedAway::Full)
     }
 
     /// A place in the lane of those that are told there is no room.

@@ -21,7 +21,7 @@ use libp2p::{Stream, StreamProtocol};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::counters::TurnedAway;
-use super::doors::Doors;
+use super::doors::{Doors, Rejected};
 use super::streams::{OpenError, OpenedStream};
 use super::turn_away::{Why, turn_away};
 
@@ -67,12 +67,24 @@ impl Handler {
     }
 
     fn on_inbound(&mut self, protocol: StreamProtocol, stream: Stream) {
-        let admitted = match self.peer {
-            _ if self.relayed => Err((protocol, stream, Why::Relayed)),
-            None => Err((protocol, stream, Why::ForeignKey)),
-            Some(peer) => self.doors.admit(peer, &self.slots, protocol, stream),
+        let rejected = match self.peer {
+            Some(peer) if !self.relayed => self.doors.admit(peer, &self.slots, protocol, stream),
+            _ => Some(Rejected {
+                protocol,
+                stream,
+                why: if self.relayed {
+                    Why::Relayed
+                } else {
+                    Why::ForeignKey
+                },
+            }),
         };
-        let Err((protocol, stream, why)) = admitted else {
+        let Some(Rejected {
+            protocol,
+            stream,
+            why,
+        }) = rejected
+        else {
             return;
         };
         let place = if self.turned_away.len() < self.doors.limits.busy_lane_per_connection {
@@ -184,7 +196,7 @@ impl UpgradeInfo for Names {
     type InfoIter = std::vec::IntoIter<StreamProtocol>;
 
     fn protocol_info(&self) -> Self::InfoIter {
-        self.0.to_vec().into_iter()
+        Vec::from(&*self.0).into_iter()
     }
 }
 

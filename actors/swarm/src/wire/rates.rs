@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(taken(peer(2)), 5, "each peer has its own");
         tokio::time::advance(Duration::from_secs(2)).await;
         assert_eq!(taken(peer(1)), 4);
-        tokio::time::advance(Duration::from_secs(3600)).await;
+        tokio::time::advance(Duration::from_hours(1)).await;
         assert_eq!(taken(peer(1)), 5, "no more than a burst is saved up");
     }
 

@@ -219,7 +219,7 @@ impl Streams {
             return;
         }
         if known.is_some_and(|known| known.relayed > 0) {
-            refuse(request, || only_relayed());
+            refuse(request, only_relayed);
             return;
         }
         self.sweep();

@@ -143,7 +143,7 @@ async fn a_peer_that_breaks_off_or_falls_silent_is_left() {
 #[actix::test]
 async fn without_memory_nothing_is_fetched() {
     let node = Node::new().await;
-    let cid = node.has(&[0; 100_000], None);
+    let cid = node.has(&vec![0; 100_000], None);
     let budget = Budget::new(ActorName::Swarm, 64);
     let control = node.asker.control.clone();
     let client = Client::new(control, BodyMemory::new(100_000), budget, LONG);

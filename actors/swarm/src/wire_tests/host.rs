@@ -90,9 +90,7 @@ impl Host {
                     .into(),
             })
             .unwrap()
-            .with_swarm_config(|config| {
-                config.with_idle_connection_timeout(Duration::from_secs(60))
-            })
+            .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_mins(1)))
             .build();
         swarm
             .listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap())

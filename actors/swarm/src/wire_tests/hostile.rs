@@ -77,7 +77,7 @@ async fn a_drip_is_cut_off() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });
-    let answer = frame::read(&mut reading, 1000, Duration::from_secs(60))
+    let answer = frame::read(&mut reading, 1000, Duration::from_mins(1))
         .await
         .unwrap();
     let answer = String::from_utf8(answer).unwrap();
@@ -117,7 +117,7 @@ async fn who_leaves_in_the_middle_leaves_nothing_behind() {
             .write_all(&10_000_000_u32.to_be_bytes())
             .await
             .unwrap();
-        stream.write_all(&[b' '; 100_000]).await.unwrap();
+        stream.write_all(&vec![b' '; 100_000]).await.unwrap();
         stream.flush().await.unwrap();
         drop(stream);
     }
@@ -130,7 +130,7 @@ async fn who_leaves_in_the_middle_leaves_nothing_behind() {
 #[actix::test]
 async fn deep_and_wide_nonsense_is_refused() {
     let node = node().await;
-    let deep = [b"\0\0\0\0".as_slice(), &[b'['; 60_000]].concat();
+    let deep = [b"\0\0\0\0".as_slice(), &vec![b'['; 60_000]].concat();
     let wide = format!("\0\0\0\0{{\"cid\":[{}1]}}", "1,".repeat(30_000));
     for said in [frame::seal(deep), frame::seal(wide.into_bytes())] {
         for kind in [Kind::Blob, Kind::Replicate, Kind::Store, Kind::HaveList] {

@@ -38,7 +38,7 @@ async fn streams_over_a_relay_are_neither_opened_nor_served() {
     let protocols = vec![NAME];
     one.force(&other.id, OpenRequest { protocols, reply }).await;
     let mut stream = opened.await.unwrap().unwrap().stream;
-    let answer = frame::read(&mut stream, 1000, Duration::from_secs(60))
+    let answer = frame::read(&mut stream, 1000, Duration::from_mins(1))
         .await
         .unwrap();
     let answer: Value = serde_json::from_slice(&answer).unwrap();

@@ -30,7 +30,7 @@ use crate::wire::streams::StreamLimits;
 use crate::wire::v1::{Kind, Server, ServerParts, ServerSettings};
 
 /// Longer than any test takes.
-pub(super) const LONG: Duration = Duration::from_secs(120);
+pub(super) const LONG: Duration = Duration::from_mins(2);
 
 /// What the replicator knows and has seen.
 #[derive(Debug, Default)]

@@ -162,7 +162,7 @@ async fn a_blob_is_given_by_every_form_of_its_name() {
 #[actix::test]
 async fn a_senseless_request_is_answered_with_the_published_words() {
     let node = Node::new().await;
-    let too_long = (frame::BLOB_FRAME_BYTES + 1) as u32;
+    let too_long = u32::try_from(frame::BLOB_FRAME_BYTES + 1).unwrap();
     for kind in [
         Kind::Blob,
         Kind::Retrieve,
@@ -333,7 +333,7 @@ async fn without_memory_or_permit_a_length_is_enough_to_be_refused() {
         stream.flush().await.unwrap();
         assert_eq!(error(&read(&mut stream).await), BUSY);
     }
-    let large = node.has(&[0; 1_000_000], None);
+    let large = node.has(&vec![0; 1_000_000], None);
     let answer = node
         .ask(Kind::Blob, json!({"cid": large.to_string()}))
         .await;

@@ -16,7 +16,7 @@ use crate::wire::v1::BUSY;
 
 /// A protocol of these tests; turned away in the form of those that state no success.
 const ECHO: StreamProtocol = StreamProtocol::new("/bytecave/echo/1.0.0");
-const TIME: Duration = Duration::from_secs(60);
+const TIME: Duration = Duration::from_mins(1);
 
 /// Sends `{}` and reads the answer; an error if there is none.
 async fn ask(host: &Host, of: &Host) -> Result<Value, String> {

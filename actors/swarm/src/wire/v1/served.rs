@@ -7,13 +7,13 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 /// One bucket for each minute of the hour.
-const MINUTES: u64 = 60;
+const MINUTES: usize = 60;
 
 /// Counts requests by the minute.
 #[derive(Debug)]
 pub(super) struct Served {
     start: Instant,
-    minutes: Mutex<[Minute; MINUTES as usize]>,
+    minutes: Mutex<[Minute; MINUTES]>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,7 +29,8 @@ struct Minute {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct LastHour {
-    requests_last_hour: u64,
+    #[serde(rename = "requestsLastHour")]
+    requests: u64,
     /// Milliseconds.
     avg_response_time: f64,
     /// 0 to 1; 1 while nothing was asked.
@@ -40,14 +41,14 @@ impl Served {
     pub(super) fn new() -> Self {
         Self {
             start: Instant::now(),
-            minutes: Mutex::new([Minute::default(); MINUTES as usize]),
+            minutes: Mutex::new([Minute::default(); MINUTES]),
         }
     }
 
     pub(super) fn record(&self, took: Duration, succeeded: bool) {
         let number = self.minute();
         let mut minutes = self.minutes.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = usize::try_from(number % MINUTES).unwrap_or_default();
+        let at = usize::try_from(number).unwrap_or_default() % MINUTES;
         let Some(minute) = minutes.get_mut(at) else {
             return;
         };
@@ -67,7 +68,7 @@ impl Served {
         let minutes = *self.minutes.lock().unwrap_or_else(PoisonError::into_inner);
         let recent = minutes
             .iter()
-            .filter(|minute| minute.number + MINUTES > now);
+            .filter(|minute| minute.number + MINUTES as u64 > now);
         let (mut requests, mut succeeded, mut time) = (0, 0, Duration::ZERO);
         for minute in recent {
             requests += minute.requests;
@@ -76,7 +77,7 @@ impl Served {
         }
         if requests == 0 {
             return LastHour {
-                requests_last_hour: 0,
+                requests: 0,
                 avg_response_time: 0.0,
                 success_rate: 1.0,
             };
@@ -86,7 +87,7 @@ impl Served {
             reason = "counts of an hour, far below 2^52"
         )]
         LastHour {
-            requests_last_hour: requests,
+            requests,
             avg_response_time: time.as_secs_f64() * 1000.0 / requests as f64,
             success_rate: succeeded as f64 / requests as f64,
         }
@@ -104,18 +105,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_hour_is_remembered_and_no_more() {
         let served = Served::new();
-        assert_eq!(served.last_hour().requests_last_hour, 0);
+        assert_eq!(served.last_hour().requests, 0);
         served.record(Duration::from_millis(30), true);
-        tokio::time::advance(Duration::from_secs(59 * 60)).await;
+        tokio::time::advance(Duration::from_mins(59)).await;
         served.record(Duration::from_millis(10), false);
         let hour = served.last_hour();
-        assert_eq!(hour.requests_last_hour, 2);
+        assert_eq!(hour.requests, 2);
         assert!((hour.avg_response_time - 20.0).abs() < 1e-9);
         assert!((hour.success_rate - 0.5).abs() < 1e-9);
-        tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(served.last_hour().requests_last_hour, 1);
-        tokio::time::advance(Duration::from_secs(3600)).await;
+        tokio::time::advance(Duration::from_mins(1)).await;
+        assert_eq!(served.last_hour().requests, 1);
+        tokio::time::advance(Duration::from_hours(1)).await;
         served.record(Duration::ZERO, true);
-        assert_eq!(served.last_hour().requests_last_hour, 1);
+        assert_eq!(served.last_hour().requests, 1);
     }
 }
