@@ -8,9 +8,9 @@ use tokio::time::Instant;
 use super::session::LinkFailure;
 
 /// Time between two lines about one link, whatever happens to it.
-const BETWEEN_LINES: Duration = Duration::from_secs(60);
+const BETWEEN_LINES: Duration = Duration::from_mins(1);
 /// Time after which a trouble that goes on is told again.
-const TELL_AGAIN: Duration = Duration::from_secs(30 * 60);
+const TELL_AGAIN: Duration = Duration::from_mins(30);
 
 /// Waits that double, each shortened by chance to between half and all of it, so that the nodes of
 /// a relay that was restarted do not come back in one moment.

@@ -166,16 +166,16 @@ impl StoreRequest {
         let raw: RawStore<'_> = serde_json::from_str(text).map_err(|error| malformed(&error))?;
         let data = raw.data.ok_or_else(|| invalid("data is missing"))?;
         // Padding is counted, so a blob of the limit itself passes here, and none larger below.
-        let size = data.len() as u64 / 4 * 3;
+        let size = data.len() / 4 * 3;
         if size > MAX_BLOB_BYTES.next_multiple_of(3) {
-            return Err(too_large(size));
+            return Err(too_large(size as u64));
         }
         let content_type = raw.content_type.map(media_type).transpose()?;
         let authorization = raw.authorization.map(authorization).transpose()?;
         let body = STANDARD
             .decode(data)
             .map_err(|error| invalid(&format!("data is not padded standard base64: {error}")))?;
-        if body.len() as u64 > MAX_BLOB_BYTES {
+        if body.len() > MAX_BLOB_BYTES {
             return Err(too_large(body.len() as u64));
         }
         Ok(Self {
@@ -242,7 +242,7 @@ fn invalid(why: &str) -> Refusal {
 pub(super) fn too_large(size: u64) -> Refusal {
     Refusal::TooLarge {
         size,
-        limit_bytes: MAX_BLOB_BYTES,
+        limit_bytes: MAX_BLOB_BYTES as u64,
     }
 }
 
@@ -423,7 +423,7 @@ mod tests {
 
     #[test]
     fn a_blob_of_the_limit_passes_and_one_byte_more_does_not() {
-        let limit = usize::try_from(MAX_BLOB_BYTES).unwrap();
+        let limit = MAX_BLOB_BYTES;
         for (size, fits) in [(limit, true), (limit + 1, false), (limit + 3, false)] {
             let text = format!(r#"{{"data":"{}"}}"#, STANDARD.encode(vec![7; size]));
             assert!(text.len() < crate::link::MAX_MESSAGE_BYTES);

@@ -39,9 +39,9 @@ use session::Session;
 pub(crate) use urls::urls;
 
 /// Largest blob in JSON; larger ones travel by the streams of 2.0.0 only.
-const MAX_BLOB_BYTES: u64 = 32 << 20;
+const MAX_BLOB_BYTES: usize = 32 << 20;
 /// Largest message of a relay: such a blob in base64, and 64 KiB for all around it.
-const MAX_MESSAGE_BYTES: usize = (MAX_BLOB_BYTES as usize).div_ceil(3) * 4 + 64 * 1024;
+const MAX_MESSAGE_BYTES: usize = MAX_BLOB_BYTES.div_ceil(3) * 4 + 64 * 1024;
 
 /// What the links need of the node.
 pub(crate) struct LinkOptions {
@@ -95,7 +95,7 @@ impl Default for LinkLimits {
             silence: Duration::from_secs(75),
             served: 16,
             first_retry: Duration::from_secs(1),
-            last_retry: Duration::from_secs(60),
+            last_retry: Duration::from_mins(1),
         }
     }
 }

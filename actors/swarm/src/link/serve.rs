@@ -172,7 +172,7 @@ impl Server {
             content_type,
             body,
         } = served.map_err(|_| Refusal::Busy)??;
-        if size > MAX_BLOB_BYTES {
+        if size > MAX_BLOB_BYTES as u64 {
             return Err(message::too_large(size));
         }
         let held = self.memory.for_blob(size).ok_or(Refusal::Busy)?;

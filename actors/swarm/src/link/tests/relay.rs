@@ -115,6 +115,12 @@ impl Relay {
         }
     }
 
+    /// Asks, and hears the answer.
+    pub(super) async fn hear_answer_to(&mut self, request: &Value) -> Value {
+        self.say(request).await;
+        self.hear().await
+    }
+
     pub(super) async fn hear_ping(&mut self) {
         while !matches!(self.next().await, Message::Ping(_)) {}
     }

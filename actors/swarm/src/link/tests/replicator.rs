@@ -32,7 +32,7 @@ pub(super) enum Way {
     Refuse(Refusal),
     /// No answer at all, and it is known at once.
     Drop,
-    /// No answer to a store until it is released; retrieves get none ever.
+    /// No answer until it is released.
     Hoard,
 }
 
@@ -86,7 +86,7 @@ impl Replicator {
         timeout(HANG, heard.recv()).await.unwrap().unwrap()
     }
 
-    /// Answers what was hoarded.
+    /// Answers what was hoarded, and from now on at once.
     pub(super) fn release(&self) {
         self.address.try_send(Release).unwrap();
     }
@@ -111,6 +111,7 @@ impl Handler<Release> for Fake {
     type Result = ();
 
     fn handle(&mut self, _: Release, _: &mut Self::Context) {
+        self.way = Way::Keep;
         for (kept, answer) in self.stores.drain(..) {
             answer.send(Ok(kept));
         }
