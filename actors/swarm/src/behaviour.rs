@@ -196,6 +196,8 @@ fn kad(local: PeerId) -> kad::Behaviour<MemoryStore> {
         .set_kbucket_inserts(kad::BucketInserts::Manual)
         // Strangers store nothing here but that they provide one of our segments.
         .set_record_filtering(kad::StoreInserts::FilterBoth)
+        // Done by the event loop: here it complains while nobody is known.
+        .set_periodic_bootstrap_interval(None)
         .set_query_timeout(Duration::from_secs(30));
     let store = MemoryStoreConfig {
         max_records: 0,

@@ -14,7 +14,8 @@ use crate::ids;
 use crate::members::scope_of;
 use crate::relays::HOP_PROTOCOL;
 
-/// Time between two questions to the routing table for peers that keep the same shards.
+/// Time between two refreshes of the routing table, each with a question for peers that keep the
+/// same shards.
 const LOOKUP_EVERY: Duration = Duration::from_mins(5);
 /// Time between two times of saying what is kept here. Records last 48 hours, but those to whom
 /// they were given may be gone.
@@ -162,6 +163,9 @@ impl EventLoop {
         }
         if looking {
             self.lookup_at = now + LOOKUP_EVERY;
+            if let Err(error) = kad.bootstrap() {
+                tracing::debug!(%error, "the routing table is not refreshed");
+            }
             // One at a time: over an hour all of them had their turn.
             let turn = now_ms() / 1000 / LOOKUP_EVERY.as_secs();
             let at = usize::try_from(turn).unwrap_or(0) % keys.len().max(1);

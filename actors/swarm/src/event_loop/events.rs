@@ -120,8 +120,16 @@ impl EventLoop {
 
     pub(super) fn listening_changed(&mut self) {
         let listening: Vec<Multiaddr> = self.own_listeners().cloned().collect();
-        self.members.lock().listening(listening.iter());
         self.state_relay_addresses(&listening);
+        // Who listens nowhere is where its relays are.
+        let circuits = if listening.is_empty() {
+            self.relays.circuits(*self.swarm.local_peer_id())
+        } else {
+            Vec::new()
+        };
+        let mut members = self.members.lock();
+        members.listening(listening.iter().chain(&circuits));
+        drop(members);
         self.news = true;
     }
 
@@ -158,7 +166,7 @@ impl EventLoop {
         if self.relays.accepted(relay_peer_id, Instant::now()) {
             tracing::info!(relay = %relay_peer_id, "Reservation at the relay stands");
             self.announce_soon();
-            self.news = true;
+            self.listening_changed();
         }
     }
 
