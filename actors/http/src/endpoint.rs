@@ -33,6 +33,8 @@ pub enum Endpoint {
     Shards,
     /// `/actors`
     Actors,
+    /// `/peers`
+    Peers,
     /// `/openapi.json`
     OpenApi,
     /// `/admin/gc`
@@ -60,7 +62,7 @@ pub enum Access {
 
 impl Endpoint {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Store,
         Self::Retrieve,
         Self::Health,
@@ -73,6 +75,7 @@ impl Endpoint {
         Self::Pin,
         Self::Shards,
         Self::Actors,
+        Self::Peers,
         Self::OpenApi,
         Self::Gc,
         Self::LogLevel,
@@ -95,6 +98,7 @@ impl Endpoint {
             Self::Pin => "/pins/{cid}",
             Self::Shards => "/shards",
             Self::Actors => "/actors",
+            Self::Peers => "/peers",
             Self::OpenApi => "/openapi.json",
             Self::Gc => "/admin/gc",
             Self::LogLevel => "/admin/log-level",
@@ -133,7 +137,9 @@ impl Endpoint {
             | Self::Ready
             | Self::OpenApi
             | Self::Unmatched => Access::Open,
-            Self::Metrics | Self::Blobs | Self::Shards | Self::Actors => Access::Operator,
+            Self::Metrics | Self::Blobs | Self::Shards | Self::Actors | Self::Peers => {
+                Access::Operator
+            }
             Self::Blob if *method != Method::DELETE => Access::Operator,
             Self::Blob | Self::Pin | Self::Gc | Self::LogLevel | Self::RotateKeys => Access::Token,
         }
@@ -170,6 +176,7 @@ impl Endpoint {
             [Some("pins"), Some(cid), None, _] if !cid.is_empty() => Self::Pin,
             [Some("shards"), None, ..] => Self::Shards,
             [Some("actors"), None, ..] => Self::Actors,
+            [Some("peers"), None, ..] => Self::Peers,
             [Some("openapi.json"), None, ..] => Self::OpenApi,
             [Some("admin"), Some("gc"), None, _] => Self::Gc,
             [Some("admin"), Some("log-level"), None, _] => Self::LogLevel,

@@ -84,7 +84,11 @@ pub(crate) fn render(shared: &Arc<Shared>) -> Result<String, Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Scrape(Arc::clone(shared))));
     let mut text = String::with_capacity(16 * 1024);
-    text::encode(&mut text, &registry)?;
+    text::encode_registry(&mut text, &registry)?;
+    for registry in &shared.registries {
+        text::encode_registry(&mut text, registry)?;
+    }
+    text::encode_eof(&mut text)?;
     Ok(text)
 }
 

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use crate::routes::{ProblemDocument, Replicas, admin, blobs, retrieve, status, store};
+use crate::routes::{ProblemDocument, Replicas, admin, blobs, peers, retrieve, status, store};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,6 +28,7 @@ use crate::routes::{ProblemDocument, Replicas, admin, blobs, retrieve, status, s
         status::info,
         status::shards,
         status::actors,
+        peers::peers,
         status::metrics,
         status::openapi,
         admin::collect_garbage,

@@ -15,6 +15,7 @@ use actix_web::http::header::{
 use actix_web::{HttpResponse, ResponseError};
 use bytecave_messages::body::BodyError;
 use bytecave_messages::budget::Full;
+use bytecave_messages::replicator::FetchError;
 use bytecave_messages::store::StoreError;
 use serde_json::{Map, Value, json};
 
@@ -80,7 +81,7 @@ codes! {
     HostNotAllowed = "host_not_allowed", FORBIDDEN, "The Host is not allowed", false;
     /// A web page that may not call.
     OriginNotAllowed = "origin_not_allowed", FORBIDDEN, "The Origin is not allowed", false;
-    /// The blob is not here.
+    /// The blob is not here, nor at the peers that were asked.
     BlobNotFound = "blob_not_found", NOT_FOUND, "The blob is not stored here", true;
     /// No such route.
     RouteNotFound = "route_not_found", NOT_FOUND, "There is no such route", false;
@@ -122,6 +123,10 @@ codes! {
     UploadsFull = "uploads_full", SERVICE_UNAVAILABLE, "Too many uploads at once", true;
     /// The store is not running.
     StoreUnavailable = "store_unavailable", SERVICE_UNAVAILABLE, "The store is not running", true;
+    /// The part that asks peers is not running.
+    PeersUnavailable = "peers_unavailable", SERVICE_UNAVAILABLE, "No peer can be asked", true;
+    /// Peers that may have the blob did not give it in time.
+    PeersTimeout = "peers_timeout", GATEWAY_TIMEOUT, "The peers did not answer", true;
     /// The store takes no writes.
     ReadOnly = "read_only", SERVICE_UNAVAILABLE, "The store is read-only", false;
     /// The quota is used up.
@@ -297,6 +302,29 @@ impl From<StoreError> for Problem {
                     format!("{operation} failed; the node's log has the cause"),
                 )
             }
+        }
+    }
+}
+
+impl From<FetchError> for Problem {
+    fn from(error: FetchError) -> Self {
+        let detail = error.to_string();
+        match error {
+            FetchError::Full(full) => full.into(),
+            FetchError::Unavailable => {
+                Self::new(Code::PeersUnavailable, detail).retry_after(Duration::from_secs(5))
+            }
+            FetchError::NotFound { cid, asked: 0 } => Self::new(
+                Code::BlobNotFound,
+                format!("blob {cid} is not stored here, and no peer is known that may have it"),
+            )
+            .with_member("asked", 0),
+            FetchError::NotFound { asked, .. } => {
+                Self::new(Code::BlobNotFound, detail).with_member("asked", asked)
+            }
+            FetchError::TimedOut { asked, silent, .. } => Self::new(Code::PeersTimeout, detail)
+                .with_member("asked", asked)
+                .with_member("silent", silent),
         }
     }
 }

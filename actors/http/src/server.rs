@@ -179,6 +179,11 @@ pub(crate) fn app(
                 .route(reading().to(routes::status::actors)),
         )
         .service(
+            at(Endpoint::Peers)
+                .wrap(Compress::default())
+                .route(reading().to(routes::peers::peers)),
+        )
+        .service(
             at(Endpoint::OpenApi)
                 .wrap(Compress::default())
                 .route(reading().to(routes::status::openapi)),

@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod blobs;
+pub(crate) mod peers;
 pub(crate) mod retrieve;
 pub(crate) mod status;
 pub(crate) mod store;

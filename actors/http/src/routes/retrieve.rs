@@ -13,8 +13,11 @@ use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, HttpResponseBuilder
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytecave_core::BlobCid;
+use bytecave_messages::body::BlobBody;
 use bytecave_messages::budget::Share;
-use bytecave_messages::store::{BlobInfo, BlobRead, ByteRange};
+use bytecave_messages::replicator::FetchedBlob;
+use bytecave_messages::store::{BlobInfo, BlobRead, ByteRange, StoreError};
+use bytes::Bytes;
 use serde::Deserialize;
 
 use super::{ProblemDocument, header_text, path_cid, query};
@@ -54,13 +57,19 @@ const SHOWN_TYPES: [&str; 17] = [
 struct RetrieveQuery {
     /// A name to download as.
     download: Option<String>,
-    /// Never ask the network; without peers that is always so.
-    #[expect(dead_code, reason = "read so that a wrong value is refused")]
+    /// Never ask the network.
     local: Option<Flag>,
 }
 
+/// What the query says.
+#[derive(Default)]
+struct Asking {
+    download: Option<String>,
+    local: bool,
+}
+
 /// `1` and `true`, `0` and `false`.
-#[derive(Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 enum Flag {
     #[serde(rename = "1", alias = "true", alias = "")]
     On,
@@ -68,7 +77,34 @@ enum Flag {
     Off,
 }
 
-/// Gives a blob back.
+/// A blob, stored here or fetched from a peer.
+struct Known {
+    cid: BlobCid,
+    size: u64,
+    content_type: Option<String>,
+    file_name: Option<String>,
+}
+
+/// A part of a blob to be sent.
+struct Part {
+    known: Known,
+    offset: u64,
+    len: u64,
+    body: BlobBody,
+}
+
+impl From<BlobInfo> for Known {
+    fn from(info: BlobInfo) -> Self {
+        Self {
+            cid: info.cid,
+            size: info.size,
+            content_type: info.content_type,
+            file_name: info.file_name,
+        }
+    }
+}
+
+/// Gives a blob back; one that is not stored here is asked of peers, and verified before it is sent.
 ///
 /// The CID is the blob's own in any multibase, or the 64 hex digits of its SHA-256.
 #[utoipa::path(
@@ -88,11 +124,12 @@ enum Flag {
         (status = 206, description = "the bytes of the range", content_type = "application/octet-stream"),
         (status = 304, description = "the client has them"),
         (status = 400, description = "not a blob's CID", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "not stored here", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "neither stored here nor at the peers that were asked", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 416, description = "the range lies outside the blob", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 429, description = "too many requests", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 500, description = "the blob is damaged", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "busy or starting; Retry-After says how long to wait", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 504, description = "peers that may have it did not give it in time", body = ProblemDocument, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn retrieve(
@@ -101,40 +138,42 @@ pub(crate) async fn retrieve(
 ) -> Result<HttpResponse, Problem> {
     let cid = path_cid(&request)?;
     let headers = request.headers();
-    let download = download(request.uri().query())?;
+    let Asking { download, local } = asking(request.uri().query())?;
+    let download = download.as_deref();
     let etag = format!("\"{cid}\"");
-    let store = shared.store()?;
+    let source = Source {
+        shared: &shared,
+        local,
+    };
     if let Some(tags) = header_text(headers, &IF_NONE_MATCH)?
         && matches_any(tags, &etag)
     {
-        // The content of a CID never changes, but a blob that is not here cannot be confirmed.
-        let info = store.info(Share::Client, cid).await;
-        let info = info.map_err(|error| shared.refused(error))?;
-        return Ok(about(StatusCode::NOT_MODIFIED, &info, &etag, None).finish());
+        // The content of a CID never changes, but a blob that is nowhere cannot be confirmed.
+        let known = source.about(cid, true).await?;
+        return Ok(about(StatusCode::NOT_MODIFIED, &known, &etag, None).finish());
     }
     if request.method() == Method::HEAD {
-        let info = store.info(Share::Client, cid).await;
-        let info = readable(info.map_err(|error| shared.refused(error))?)?;
-        let body = BoxBody::new(LengthOnly(info.size));
-        return Ok(about(StatusCode::OK, &info, &etag, download.as_deref()).body(body));
+        // What GET would say: damaged bytes are not served.
+        let known = source.about(cid, false).await?;
+        let body = BoxBody::new(LengthOnly(known.size));
+        return Ok(about(StatusCode::OK, &known, &etag, download).body(body));
     }
-    let range = asked_range(&shared, headers, cid, &etag).await?;
-    let read = store.get(Share::Client, cid, range).await;
-    let BlobRead {
-        info,
+    let range = asked_range(&source, headers, cid, &etag).await?;
+    let Part {
+        known,
         offset,
         len,
         body,
-    } = read.map_err(|error| shared.refused(error))?;
+    } = source.read(cid, range).await?;
     let status = match range {
         Some(_) => StatusCode::PARTIAL_CONTENT,
         None => StatusCode::OK,
     };
-    let mut response = about(status, &info, &etag, download.as_deref());
+    let mut response = about(status, &known, &etag, download);
     if range.is_some() {
         // A range that is served has at least one byte.
         let last = offset + len.saturating_sub(1);
-        let size = info.size;
+        let size = known.size;
         response.insert_header((CONTENT_RANGE, format!("bytes {offset}-{last}/{size}")));
     }
     let conn = request.conn_data::<Rc<ConnState>>().cloned();
@@ -142,26 +181,105 @@ pub(crate) async fn retrieve(
     Ok(response.body(body::blob(body, len, conn, permit)))
 }
 
-fn download(query_text: Option<&str>) -> Result<Option<String>, Problem> {
+/// Where a blob comes from: the store, and peers when it is not there.
+struct Source<'a> {
+    shared: &'a Shared,
+    /// Never from peers.
+    local: bool,
+}
+
+impl Source<'_> {
+    /// What is known of a blob, where `damaged_too` also of one that is not served.
+    async fn about(&self, cid: BlobCid, damaged_too: bool) -> Result<Known, Problem> {
+        match self.shared.store()?.info(Share::Client, cid).await {
+            Ok(info) if info.quarantined && !damaged_too => Err(StoreError::Damaged { cid }.into()),
+            Ok(info) => Ok(info.into()),
+            Err(error) => self.elsewhere(cid, error).await.map(|(known, _)| known),
+        }
+    }
+
+    /// The bytes of a blob, or of a part of it.
+    async fn read(&self, cid: BlobCid, range: Option<ByteRange>) -> Result<Part, Problem> {
+        let error = match self.shared.store()?.get(Share::Client, cid, range).await {
+            Ok(read) => return Ok(read.into()),
+            Err(error) => error,
+        };
+        let (known, bytes) = self.elsewhere(cid, error).await?;
+        let size = known.size;
+        let (offset, len) = match range {
+            None => (0, size),
+            Some(range) => {
+                range::resolve(range, size).ok_or(StoreError::RangeNotSatisfiable { size })?
+            }
+        };
+        // Both lie within bytes that are in memory, so they fit.
+        let part = usize::try_from(offset)
+            .ok()
+            .zip(usize::try_from(offset + len).ok())
+            .map_or_else(Bytes::new, |(from, to)| bytes.slice(from..to));
+        Ok(Part {
+            known,
+            offset,
+            len,
+            body: BlobBody::Whole(part),
+        })
+    }
+
+    /// The blob from a peer, if `error` says that it is not here and peers may be asked.
+    async fn elsewhere(&self, cid: BlobCid, error: StoreError) -> Result<(Known, Bytes), Problem> {
+        if self.local || !matches!(error, StoreError::NotFound { .. }) {
+            return Err(self.shared.refused(error));
+        }
+        let fetched = self.shared.replicator()?.fetch(Share::Client, cid).await;
+        let FetchedBlob {
+            bytes,
+            content_type,
+        } = fetched?;
+        let known = Known {
+            cid,
+            size: bytes.len() as u64,
+            content_type,
+            file_name: None,
+        };
+        Ok((known, bytes))
+    }
+}
+
+impl From<BlobRead> for Part {
+    fn from(read: BlobRead) -> Self {
+        Self {
+            known: read.info.into(),
+            offset: read.offset,
+            len: read.len,
+            body: read.body,
+        }
+    }
+}
+
+fn asking(query_text: Option<&str>) -> Result<Asking, Problem> {
     if query_text.is_none() {
-        return Ok(None);
+        return Ok(Asking::default());
     }
-    let RetrieveQuery { download, .. } = query(query_text)?;
-    match download {
-        None => Ok(None),
-        Some(name) => match disposition::clean(&name) {
-            Some(name) => Ok(Some(name)),
-            None => Err(Problem::new(
-                Code::BadQuery,
-                "download= is not a file name: expected one without directories",
-            )),
-        },
-    }
+    let RetrieveQuery { download, local } = query(query_text)?;
+    let download = download
+        .map(|name| {
+            disposition::clean(&name).ok_or_else(|| {
+                Problem::new(
+                    Code::BadQuery,
+                    "download= is not a file name: expected one without directories",
+                )
+            })
+        })
+        .transpose()?;
+    Ok(Asking {
+        download,
+        local: local == Some(Flag::On),
+    })
 }
 
 /// The range to read; `None` for the whole.
 async fn asked_range(
-    shared: &Shared,
+    source: &Source<'_>,
     headers: &HeaderMap,
     cid: BlobCid,
     etag: &str,
@@ -177,34 +295,24 @@ async fn asked_range(
         Asked::Whole => Ok(None),
         Asked::Part(range) => Ok(Some(range)),
         Asked::Never(why) => {
-            let info = shared.store()?.info(Share::Client, cid).await;
-            let info = info.map_err(|error| shared.refused(error))?;
+            let known = source.about(cid, true).await?;
             let value: String = value.chars().take(80).collect();
             Err(range_not_satisfiable(
                 format!("range \"{value}\" cannot be served: {why}"),
-                info.size,
+                known.size,
             ))
         }
     }
 }
 
-/// HEAD says what GET would: damaged bytes are not served.
-fn readable(info: BlobInfo) -> Result<BlobInfo, Problem> {
-    if info.quarantined {
-        let cid = info.cid;
-        return Err(bytecave_messages::store::StoreError::Damaged { cid }.into());
-    }
-    Ok(info)
-}
-
 /// The head that all answers about a blob share.
 fn about(
     status: StatusCode,
-    info: &BlobInfo,
+    known: &Known,
     etag: &str,
     download: Option<&str>,
 ) -> HttpResponseBuilder {
-    let content_type = info.content_type.as_deref().unwrap_or(OCTET_STREAM);
+    let content_type = known.content_type.as_deref().unwrap_or(OCTET_STREAM);
     let mut response = HttpResponse::build(status);
     response
         .insert_header((ETAG, etag))
@@ -214,13 +322,13 @@ fn about(
     if status == StatusCode::NOT_MODIFIED {
         return response;
     }
-    let digest = STANDARD.encode(info.cid.digest().as_bytes());
+    let digest = STANDARD.encode(known.cid.digest().as_bytes());
     response
         .insert_header((CONTENT_TYPE, content_type))
         .insert_header((ACCEPT_RANGES, "bytes"))
         .insert_header((REPR_DIGEST, format!("sha-256=:{digest}:")));
     let shown = is_shown(content_type) && download.is_none();
-    let name = download.or(info.file_name.as_deref());
+    let name = download.or(known.file_name.as_deref());
     if !shown || name.is_some() {
         let kind = if shown { "inline" } else { "attachment" };
         response.insert_header((CONTENT_DISPOSITION, disposition::header(kind, name)));

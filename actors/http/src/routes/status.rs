@@ -6,6 +6,7 @@ use bytecave_core::ShardRange;
 use bytecave_messages::budget::{ActorName, BudgetSnapshot};
 use bytecave_messages::lifecycle::PartState;
 use bytecave_messages::store::{Durability, StoreCondition, StoreSnapshot};
+use bytecave_messages::swarm::Reachability;
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -84,6 +85,10 @@ pub(crate) struct HealthAnswer {
     public_key: String,
     /// Other nodes connected.
     peers: u64,
+    /// `verdict`: `unknown`, `direct`, `relayed` (with `holePunching`: `untried`, `works` or `fails`) or
+    /// `unreachable`; null while networking is off.
+    #[schema(value_type = Option<Object>)]
+    reachability: Option<Reachability>,
     /// Version of the program.
     version: &'static str,
 }
@@ -241,6 +246,8 @@ pub(crate) async fn health(shared: web::Data<Shared>) -> Result<HttpResponse, Pr
     let snapshot = &view.snapshot;
     let (status, reasons) = diagnose(&shared, snapshot);
     let identity = &shared.identity;
+    let network = shared.network();
+    let network = network.as_deref();
     Ok(HttpResponse::Ok()
         .insert_header(NO_STORE)
         .json(HealthAnswer {
@@ -254,9 +261,10 @@ pub(crate) async fn health(shared: web::Data<Shared>) -> Result<HttpResponse, Pr
             disk_free_bytes: snapshot.disk_free_bytes,
             quarantined_blobs: snapshot.quarantined,
             peer_id: identity.peer_id.clone(),
-            multiaddrs: Vec::new(),
+            multiaddrs: network.map_or_else(Vec::new, |network| network.multiaddrs.clone()),
             public_key: identity.public_key.clone(),
-            peers: 0,
+            peers: network.map_or(0, |network| network.connected as u64),
+            reachability: network.map(|network| network.reachability.clone()),
             version: identity.version,
         }))
 }
@@ -269,12 +277,13 @@ pub(crate) async fn health(shared: web::Data<Shared>) -> Result<HttpResponse, Pr
 pub(crate) async fn info(shared: web::Data<Shared>) -> Result<HttpResponse, Problem> {
     let view = shared.view_or_recovering()?;
     let identity = &shared.identity;
+    let network = shared.network();
     Ok(HttpResponse::Ok().insert_header(NO_STORE).json(InfoAnswer {
         node_id: identity.node_id.clone(),
         peer_id: identity.peer_id.clone(),
         public_key: identity.public_key.clone(),
         owner_address: identity.owner_address.clone(),
-        multiaddrs: Vec::new(),
+        multiaddrs: network.map_or_else(Vec::new, |network| network.multiaddrs.clone()),
         shards: view.snapshot.owned.clone(),
         shard_count: view.snapshot.shard_count.get(),
         durability: view.snapshot.durability,

@@ -15,7 +15,6 @@ async fn unknown_routes_are_404() {
     for path in [
         "/",
         "/docs",
-        "/peers",
         "/proofs",
         "/audits",
         "/replication",

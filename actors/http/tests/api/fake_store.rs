@@ -10,7 +10,7 @@ use bytecave_messages::store::{
     AdvanceOutbox, BlobInfo, BlobPage, BlobRead, ByteRange, CollectGarbage, DeleteBlob, Durability,
     GcReport, GetBlob, GetBlobInfo, ListBlobs, ListCursor, ListOutboxShards, OutboxEntry, PutBlob,
     ReadOutbox, RotateKeys, RotationReport, SetPin, StoreCondition, StoreError, StoreSnapshot,
-    Stored,
+    Stored, UseNonce,
 };
 use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
@@ -471,5 +471,13 @@ impl Handler<ListOutboxShards> for FakeActor {
 
     fn handle(&mut self, _: ListOutboxShards, _: &mut Self::Context) -> Self::Result {
         panic!("HTTP has no business with the outbox")
+    }
+}
+
+impl Handler<UseNonce> for FakeActor {
+    type Result = Result<bool, StoreError>;
+
+    fn handle(&mut self, _: UseNonce, _: &mut Self::Context) -> Self::Result {
+        panic!("HTTP has no business with nonces")
     }
 }

@@ -11,12 +11,15 @@ use bytecave_http::{BindError, HttpActor, HttpOptions, HttpSettings};
 use bytecave_messages::budget::{ActorName, Budget};
 use bytecave_messages::http::OpenRoutes;
 use bytecave_messages::lifecycle::{DeathWatch, PartChanged, PartState};
-use bytecave_messages::ports::StorePort;
+use bytecave_messages::ports::{ReplicatorPort, StorePort};
 use bytecave_messages::store::StoreChanged;
+use bytecave_messages::swarm::{SwarmChanged, SwarmSnapshot};
+use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use crate::client::{Answer, Request};
+use crate::fake_replicator::{FakeReplicator, ReplicatorFake};
 use crate::fake_store::{FakeActor, FakeStore};
 
 pub(crate) const TOKEN: &str = "7d2a40c1f6";
@@ -25,11 +28,14 @@ pub(crate) struct Node {
     pub(crate) address: SocketAddr,
     pub(crate) actor: Addr<HttpActor>,
     pub(crate) store: FakeStore,
+    pub(crate) replicator: FakeReplicator,
     pub(crate) store_budget: Budget,
+    pub(crate) replicator_budget: Budget,
     pub(crate) http_budget: Budget,
     pub(crate) deaths: mpsc::Receiver<ActorName>,
     pub(crate) levels: Arc<Mutex<Vec<String>>>,
     fake: Addr<FakeActor>,
+    fake_replicator: Addr<ReplicatorFake>,
 }
 
 pub(crate) fn settings() -> HttpSettings {
@@ -58,6 +64,7 @@ pub(crate) struct Setup {
     pub(crate) store_mailbox: usize,
     pub(crate) http_mailbox: usize,
     pub(crate) stop_timeout: Duration,
+    pub(crate) registries: Vec<Arc<Registry>>,
 }
 
 impl Node {
@@ -68,9 +75,12 @@ impl Node {
             store_mailbox: 64,
             http_mailbox: 64,
             stop_timeout: Duration::from_secs(5),
+            registries: Vec::new(),
         };
         change(&mut setup);
         let (store, fake) = FakeStore::start();
+        let (replicator, fake_replicator) = FakeReplicator::start();
+        let replicator_budget = Budget::new(ActorName::Replicator, 16);
         let store_budget = Budget::new(ActorName::Store, setup.store_mailbox);
         let http_budget = Budget::new(ActorName::Http, setup.http_mailbox);
         let (sender, deaths) = mpsc::channel(6);
@@ -85,6 +95,7 @@ impl Node {
             api_token: Zeroizing::new(TOKEN.to_owned()),
             budget: http_budget.clone(),
             budgets: vec![store_budget.clone(), http_budget.clone()],
+            registries: setup.registries,
             set_log_level: Arc::new(move |level| {
                 if level == "nonsense" {
                     return Err("\"nonsense\" is no level".to_owned());
@@ -100,11 +111,14 @@ impl Node {
             address,
             actor: http.start(),
             store,
+            replicator,
             store_budget,
+            replicator_budget,
             http_budget,
             deaths,
             levels,
             fake,
+            fake_replicator,
         })
     }
 
@@ -124,7 +138,10 @@ impl Node {
         self.tell_part(ActorName::Store, PartState::Ready).await;
         self.tell_snapshot().await;
         let store = StorePort::new(&self.fake, self.store_budget.clone());
-        self.actor.send(OpenRoutes { store }).await.unwrap();
+        let budget = self.replicator_budget.clone();
+        let replicator = ReplicatorPort::new(&self.fake_replicator, budget);
+        let routes = OpenRoutes { store, replicator };
+        self.actor.send(routes).await.unwrap();
     }
 
     pub(crate) async fn tell_snapshot(&self) {
@@ -134,6 +151,11 @@ impl Node {
 
     pub(crate) async fn tell_part(&self, actor: ActorName, state: PartState) {
         self.actor.send(PartChanged { actor, state }).await.unwrap();
+    }
+
+    pub(crate) async fn tell_network(&self, network: SwarmSnapshot) {
+        let network = Arc::new(network);
+        self.actor.send(SwarmChanged(network)).await.unwrap();
     }
 
     pub(crate) async fn send(&self, request: Request) -> Answer {
