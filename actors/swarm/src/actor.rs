@@ -68,14 +68,15 @@ impl Actor for SwarmActor {
         };
         // The loop ends when it is told to; if it does otherwise, the actor dies of it.
         let ended = running.ended.clone();
-        let watched = async move { ended.cancelled().await }.into_actor(self).map(
-            |(), actor, context| {
-                if actor.running.is_some() {
-                    tracing::error!("the event loop of the network ended");
-                    context.stop();
-                }
-            },
-        );
+        let watched =
+            async move { ended.cancelled().await }
+                .into_actor(self)
+                .map(|(), actor, context| {
+                    if actor.running.is_some() {
+                        tracing::error!("the event loop of the network ended");
+                        context.stop();
+                    }
+                });
         context.spawn(watched);
         self.tell(PartState::Ready);
     }
@@ -128,7 +129,10 @@ impl Handler<Stop> for SwarmActor {
         let running = self.running.take();
         context.stop();
         Box::pin(async move {
-            let Some(Started { shutdown, ended, .. }) = running else {
+            let Some(Started {
+                shutdown, ended, ..
+            }) = running
+            else {
                 return;
             };
             drop(shutdown);

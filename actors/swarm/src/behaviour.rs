@@ -71,8 +71,7 @@ pub(crate) struct Behaviour {
 
 /// Gossip of the two topics, and of no others.
 pub(crate) type Gossip = gossipsub::Behaviour<gossipsub::IdentityTransform, TopicFilter>;
-type TopicFilter =
-    gossipsub::MaxCountSubscriptionFilter<gossipsub::WhitelistSubscriptionFilter>;
+type TopicFilter = gossipsub::MaxCountSubscriptionFilter<gossipsub::WhitelistSubscriptionFilter>;
 
 /// What the parts come from.
 pub(crate) struct Ingredients<'a> {
@@ -205,7 +204,8 @@ fn kad(local: PeerId) -> kad::Behaviour<MemoryStore> {
         max_providers_per_key: PROVIDERS_MAX,
         max_provided_keys: usize::try_from(SEGMENTS).unwrap_or(usize::MAX),
     };
-    let mut kad = kad::Behaviour::with_config(local, MemoryStore::with_config(local, store), config);
+    let mut kad =
+        kad::Behaviour::with_config(local, MemoryStore::with_config(local, store), config);
     kad.set_mode(Some(kad::Mode::Client));
     kad
 }
@@ -317,13 +317,12 @@ pub(crate) fn parse(
         .into_iter()
         .map(|text| {
             let text = text.as_ref();
-            text.parse().map_err(|e: libp2p::multiaddr::Error| {
-                StartError::Address {
+            text.parse()
+                .map_err(|e: libp2p::multiaddr::Error| StartError::Address {
                     setting,
                     address: text.to_owned(),
                     cause: e.to_string(),
-                }
-            })
+                })
         })
         .collect()
 }
@@ -343,10 +342,7 @@ mod tests {
             segment_keys(&set)
         };
         assert_eq!(part(0, 63), [segment_key(1024, 0)]);
-        assert_eq!(
-            part(63, 64),
-            [segment_key(1024, 0), segment_key(1024, 1)]
-        );
+        assert_eq!(part(63, 64), [segment_key(1024, 0), segment_key(1024, 1)]);
         assert_eq!(part(1023, 1023), [segment_key(1024, 15)]);
         assert!(is_segment_key(1024, &segment_key(1024, 15)));
         assert!(!is_segment_key(1024, &segment_key(1024, 16)));

@@ -1,6 +1,6 @@
-//! Which of our supposed addresses are worth asking others to try: a sieve before AutoNAT.
+//! Which of our supposed addresses are worth asking others to try: a sieve before `AutoNAT`.
 //!
-//! A peer says at which address it sees us, and AutoNAT asks another to dial that. Left alone it
+//! A peer says at which address it sees us, and `AutoNAT` asks another to dial that. Left alone it
 //! keeps every such address for ever, "confirms" circuits, and lets a peer have others knock at
 //! addresses of its choice. Here only direct addresses pass whose port is one we listen on, and only
 //! so many.
@@ -26,7 +26,7 @@ use crate::members::scope_of;
 /// changes now and then.
 const CANDIDATES_MAX: usize = 64;
 
-/// AutoNAT's client behind the sieve.
+/// `AutoNAT`'s client behind the sieve.
 pub(crate) struct Candidates {
     inner: client::Behaviour,
     listening: ListenAddresses,

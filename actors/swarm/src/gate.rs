@@ -128,7 +128,9 @@ impl NetworkBehaviour for Gate {
     ) -> Result<(), ConnectionDenied> {
         // A circuit has no IP of its own; the relay answers for it.
         match ip_of(remote) {
-            Some(ip) if !self.admits(ip, Instant::now()) => Err(ConnectionDenied::new(TooOften(ip))),
+            Some(ip) if !self.admits(ip, Instant::now()) => {
+                Err(ConnectionDenied::new(TooOften(ip)))
+            }
             _ => Ok(()),
         }
     }
@@ -225,7 +227,7 @@ mod tests {
         assert_eq!(gate.hosts.len(), HOSTS_MAX);
         assert_eq!(through, HOSTS_MAX + 50);
         // Once their accounts have filled up again they are forgotten.
-        assert!(gate.admits(ip("192.0.2.1"), now + Duration::from_secs(60)));
+        assert!(gate.admits(ip("192.0.2.1"), now + Duration::from_mins(1)));
         assert_eq!(gate.hosts.len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Whether others can reach this node, from what was seen: who dialled us, what AutoNAT found,
+//! Whether others can reach this node, from what was seen: who dialled us, what `AutoNAT` found,
 //! which relays hold a place for us, and how hole punching went.
 //!
 //! Pure. In a private network, or on one machine, being reached from there is being reached; as soon

@@ -17,14 +17,14 @@ pub(crate) const HOP_PROTOCOL: &str = "/libp2p/circuit/relay/0.2.0/hop";
 /// First pause after a reservation was refused or lost; it doubles with each.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// Longest pause.
-const RETRY_MAX: Duration = Duration::from_secs(60);
+const RETRY_MAX: Duration = Duration::from_mins(1);
 /// A reservation that lasted this long makes good for the failures before it.
-const STABLE_AFTER: Duration = Duration::from_secs(60);
+const STABLE_AFTER: Duration = Duration::from_mins(1);
 
 /// All configured relays.
 #[derive(Debug)]
 pub(crate) struct Relays {
-    relays: Vec<Relay>,
+    all: Vec<Relay>,
     /// Addresses in the order of the settings, each with the relay it is of.
     configured: Vec<(Multiaddr, usize)>,
     enabled: bool,
@@ -77,12 +77,14 @@ impl Relays {
             if let Some(relay) = relays.get_mut(at) {
                 relay.addresses.push(address.clone());
                 // What the reservation is named after is what others dial, browsers among them.
-                relay.addresses.sort_by_key(|address| !is_websocket(address));
+                relay
+                    .addresses
+                    .sort_by_key(|address| !is_websocket(address));
             }
             configured.push((address.clone(), at));
         }
         Self {
-            relays,
+            all: relays,
             configured,
             enabled,
         }
@@ -90,7 +92,7 @@ impl Relays {
 
     /// Their peers.
     pub(crate) fn peers(&self) -> impl Iterator<Item = PeerId> + '_ {
-        self.relays.iter().map(|relay| relay.peer)
+        self.all.iter().map(|relay| relay.peer)
     }
 
     /// Whether a peer is one of them.
@@ -100,13 +102,13 @@ impl Relays {
 
     /// At how many a reservation stands.
     pub(crate) fn reserved(&self) -> usize {
-        self.relays.iter().filter(|relay| relay.is_reserved()).count()
+        self.all.iter().filter(|relay| relay.is_reserved()).count()
     }
 
     /// The circuit addresses at which others reach `local`, one for each configured address of a
     /// relay whose reservation stands.
     pub(crate) fn circuits(&self, local: PeerId) -> Vec<Multiaddr> {
-        self.relays
+        self.all
             .iter()
             .filter(|relay| relay.is_reserved())
             .flat_map(|relay| &relay.addresses)
@@ -153,7 +155,7 @@ impl Relays {
             };
             relay.connected && relay.offers && after.is_none_or(|after| after <= now)
         };
-        self.relays
+        self.all
             .iter()
             .filter(|_| self.enabled)
             .filter(due)
@@ -196,7 +198,7 @@ impl Relays {
         now: Instant,
         jitter: f64,
     ) -> Option<Lost> {
-        let relay = self.relays.iter_mut().find(|relay| match relay.phase {
+        let relay = self.all.iter_mut().find(|relay| match relay.phase {
             Phase::Reserving(of) | Phase::Reserved(of, _) => of == listener,
             Phase::Idle(_) => false,
         })?;
@@ -227,7 +229,7 @@ impl Relays {
         self.configured
             .iter()
             .filter_map(|(address, at)| {
-                let relay = self.relays.get(*at)?;
+                let relay = self.all.get(*at)?;
                 let state = if self.enabled {
                     relay.state()
                 } else {
@@ -242,7 +244,7 @@ impl Relays {
     }
 
     fn get_mut(&mut self, peer: &PeerId) -> Option<&mut Relay> {
-        self.relays.iter_mut().find(|relay| relay.peer == *peer)
+        self.all.iter_mut().find(|relay| relay.peer == *peer)
     }
 }
 
@@ -276,7 +278,9 @@ impl Relay {
     /// `jitter` between 0 and 1 spreads the nodes that lost the same relay at the same moment.
     fn fail(&mut self, reason: String, now: Instant, jitter: f64) {
         let doubled = RETRY_MIN.saturating_mul(1 << self.failures.min(16));
-        let pause = doubled.min(RETRY_MAX).mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
+        let pause = doubled
+            .min(RETRY_MAX)
+            .mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
         self.failures = self.failures.saturating_add(1);
         self.problem = Some(reason);
         self.phase = Phase::Idle(Some(now + pause));
@@ -319,8 +323,17 @@ mod tests {
         let local = PeerId::random();
         let circuits = relays.circuits(local);
         assert_eq!(circuits.len(), 2);
-        assert!(circuits.iter().all(|address| peer_of(address) == Some(local)));
-        assert!(relays.views().iter().all(|view| view.state == RelayState::Reserved));
+        assert!(
+            circuits
+                .iter()
+                .all(|address| peer_of(address) == Some(local))
+        );
+        assert!(
+            relays
+                .views()
+                .iter()
+                .all(|view| view.state == RelayState::Reserved)
+        );
     }
 
     #[test]

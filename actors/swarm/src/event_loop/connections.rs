@@ -22,7 +22,7 @@ const SAID_AGAIN: Duration = Duration::from_hours(1);
 const SAID_MAX: usize = 4096;
 
 /// The open connections.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Connections {
     peers: HashMap<PeerId, Vec<Connection>>,
     listeners: Vec<ListenerId>,
@@ -36,9 +36,12 @@ struct Connection {
 }
 
 impl Connections {
-    /// The listeners of the node's own addresses.
-    pub(super) fn set_listeners(&mut self, listeners: Vec<ListenerId>) {
-        self.listeners = listeners;
+    /// None yet; `listeners` are those of the node's own addresses.
+    pub(super) fn new(listeners: Vec<ListenerId>) -> Self {
+        Self {
+            peers: HashMap::new(),
+            listeners,
+        }
     }
 
     pub(super) fn is_listener(&self, listener: ListenerId) -> bool {

@@ -106,9 +106,7 @@ impl EventLoop {
             DialError::WrongPeerId { address, .. } | DialError::LocalPeerId { address } => {
                 vec![address]
             }
-            DialError::NoAddresses
-            | DialError::Aborted
-            | DialError::Denied { .. } => Vec::new(),
+            DialError::NoAddresses | DialError::Aborted | DialError::Denied { .. } => Vec::new(),
         };
         if let Some(member) = ids::from_wire(&peer) {
             let mut members = self.members.lock();
@@ -122,8 +120,8 @@ impl EventLoop {
             return;
         }
         let reason = reason(error);
-        let configured = ids::from_wire(&peer)
-            .is_some_and(|member| self.members.lock().is_configured(&member));
+        let configured =
+            ids::from_wire(&peer).is_some_and(|member| self.members.lock().is_configured(&member));
         let relay = self.relays.contains(&peer);
         if relay {
             self.news |= self.relays.unreachable(&peer, &reason);

@@ -11,7 +11,7 @@ use libp2p::{Multiaddr, PeerId, StreamProtocol, identify};
 use super::{EventLoop, KEPT_PEERS, now_ms};
 use crate::behaviour::{is_segment_key, segment_keys};
 use crate::ids;
-use crate::members::scope_of;
+use crate::members::{Teller, scope_of};
 use crate::relays::HOP_PROTOCOL;
 
 /// Time between two refreshes of the routing table, each with a question for peers that keep the
@@ -33,7 +33,11 @@ impl EventLoop {
             }
             return;
         };
-        let speaks = |name: &str| info.protocols.iter().any(|protocol| protocol.as_ref() == name);
+        let speaks = |name: &str| {
+            info.protocols
+                .iter()
+                .any(|protocol| protocol.as_ref() == name)
+        };
         self.relays.identified(&peer_id, speaks(HOP_PROTOCOL));
         if let Some(member) = ids::from_wire(&peer_id) {
             let mut members = self.members.lock();
@@ -103,6 +107,18 @@ impl EventLoop {
                     }
                 }
             }
+            kad::Event::OutboundQueryProgressed {
+                result: QueryResult::GetClosestPeers(Ok(found)),
+                ..
+            } => {
+                let mut members = self.members.lock();
+                for peer in found.peers {
+                    if let Some(member) = ids::from_wire(&peer.peer_id) {
+                        let addresses = peer.addrs.iter();
+                        members.told(member, addresses, Teller::HashTable, now_ms());
+                    }
+                }
+            }
             _ => {}
         }
     }
@@ -115,7 +131,10 @@ impl EventLoop {
         };
         let (proven, addresses) = {
             let members = self.members.lock();
-            (members.is_proven(&member), members.direct_addresses(&member))
+            (
+                members.is_proven(&member),
+                members.direct_addresses(&member),
+            )
         };
         if !proven || !is_segment_key(count, &record.key) {
             return;
@@ -172,6 +191,7 @@ impl EventLoop {
             if self.connections.count() < KEPT_PEERS
                 && let Some(key) = keys.into_iter().nth(at)
             {
+                kad.get_closest_peers(key.to_vec());
                 kad.get_providers(key);
             }
         }

@@ -135,17 +135,24 @@ impl EventLoop {
 
     /// The addresses this node itself listens on, with their real ports.
     pub(super) fn own_listeners(&self) -> impl Iterator<Item = &Multiaddr> {
-        self.swarm.listeners().filter(|address| !is_relayed(address))
+        self.swarm
+            .listeners()
+            .filter(|address| !is_relayed(address))
     }
 
     fn on_listener_closed(&mut self, listener: ListenerId, reason: Option<String>) {
         self.news = true;
         if self.connections.is_listener(listener) {
             let reason = reason.unwrap_or_default();
-            tracing::error!(reason, "a listener closed; peers reach this node there no longer");
+            tracing::error!(
+                reason,
+                "a listener closed; peers reach this node there no longer"
+            );
             return;
         }
-        let lost = self.relays.closed(listener, reason.clone(), Instant::now(), jitter());
+        let lost = self
+            .relays
+            .closed(listener, reason.clone(), Instant::now(), jitter());
         let Some(lost) = lost else {
             return;
         };

@@ -113,9 +113,10 @@ impl EventLoop {
 
     fn judge(&mut self, from: PeerId, message: &gossipsub::Message) -> MessageAcceptance {
         // The signature was checked: a message without a source does not come this far.
-        let (Some(source), Some(teller)) =
-            (message.source.as_ref().and_then(ids::from_wire), ids::from_wire(&from))
-        else {
+        let (Some(source), Some(teller)) = (
+            message.source.as_ref().and_then(ids::from_wire),
+            ids::from_wire(&from),
+        ) else {
             return MessageAcceptance::Ignore;
         };
         let now = now_ms();

@@ -107,7 +107,7 @@ impl EventLoop {
                 _ = tick.tick() => self.on_tick(),
             }
         }
-        self.stop().await;
+        Box::pin(self.stop()).await;
     }
 
     fn on_tick(&mut self) {

@@ -19,9 +19,9 @@ const AT_ONCE: usize = 16;
 /// Time between two questions to a peer who it is: whether it takes new blobs may change.
 const INFO_EVERY: Duration = Duration::from_mins(10);
 /// Time between two questions to a relay whom it knows.
-const RELAY_PEERS_EVERY: Duration = Duration::from_secs(60);
+const RELAY_PEERS_EVERY: Duration = Duration::from_mins(1);
 /// Pause after a question that was not answered.
-const AFTER_FAILURE: Duration = Duration::from_secs(60);
+const AFTER_FAILURE: Duration = Duration::from_mins(1);
 
 /// Who is to be asked when, and who is being asked.
 #[derive(Debug)]
@@ -44,10 +44,7 @@ pub(super) enum Answer {
     /// Who a peer is.
     Info(bytecave_core::PeerId, Result<PeerInfo, SwarmError>),
     /// Whom a relay knows.
-    RelayPeers(
-        bytecave_core::PeerId,
-        Result<Vec<RelayedPeer>, SwarmError>,
-    ),
+    RelayPeers(bytecave_core::PeerId, Result<Vec<RelayedPeer>, SwarmError>),
 }
 
 impl Questions {
@@ -110,9 +107,9 @@ impl EventLoop {
             {
                 due.relay_peers = now + RELAY_PEERS_EVERY;
                 let client = client.clone();
-                asked.spawn(async move {
-                    Answer::RelayPeers(member, client.relay_peers(member).await)
-                });
+                asked.spawn(
+                    async move { Answer::RelayPeers(member, client.relay_peers(member).await) },
+                );
             }
         }
     }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytecave_config::{P2p, P2pStoreAccess};
+use bytecave_messages::budget::Budget;
 use bytecave_messages::lifecycle::DeathWatch;
 use bytecave_messages::ports::SwarmEvents;
-use bytecave_messages::swarm::{Admission, Reachability};
+use bytecave_messages::swarm::{Admission, LinkView, Reachability};
 use futures_util::StreamExt;
 use libp2p::core::transport::ListenerId;
 use libp2p::identity::Keypair;
@@ -31,6 +32,7 @@ use crate::ids;
 use crate::link::{self, LinkLimits, LinkOptions};
 use crate::members::{Limits, Members};
 use crate::memory::BodyMemory;
+use crate::metrics::NetworkMetrics;
 use crate::options::{StartError, SwarmOptions};
 use crate::reachability::Evidence;
 use crate::relays::Relays;
@@ -124,12 +126,11 @@ pub(crate) async fn start(
         watch: death,
     } = options;
     let named = Named::parse(&settings)?;
-    let keypair = Keypair::from_protobuf_encoding(&identity.to_protobuf()).map_err(|e| {
-        StartError::Part {
+    let keypair =
+        Keypair::from_protobuf_encoding(&identity.to_protobuf()).map_err(|e| StartError::Part {
             part: "the node's identity",
             cause: e.to_string(),
-        }
-    })?;
+        })?;
     let facts = Facts::new(FixedFacts {
         public_key: identity.public_key(),
         node_id,
@@ -138,102 +139,144 @@ pub(crate) async fn start(
         shards,
         quota_bytes,
     });
-
     let (file, members) = members(&settings, &named, &directory, &facts).await;
     let members = SharedMembers::new(members);
-    let counters = metrics.wire();
-    let (streams, control) = Streams::new(stream_limits(&settings), counters.clone());
-    let mut swarm = swarm(&settings, &keypair, version, &named, &members, &metrics, streams)?;
-
-    let shutdown = CancellationToken::new();
-    // Whatever fails from here on ends the tasks that were begun.
-    let guard = shutdown.clone().drop_guard();
-    let memory = BodyMemory::new(settings.max_body_memory.bytes());
-    let (admission, admitted) = watch::channel(Admission::Nobody("this node is starting"));
-    // Before the first address is listened on: no peer is to find a protocol missing.
-    Server::new(ServerParts {
-        facts: Arc::clone(&facts),
-        events: events.clone(),
-        budget: budget.clone(),
-        memory: memory.clone(),
-        admission: admitted,
-        settings: ServerSettings {
-            request_timeout: settings.request_timeout.as_duration(),
-            requests_per_second_per_peer: settings.requests_per_second_per_peer,
-            request_burst_per_peer: settings.request_burst_per_peer,
-            takes_stores: settings.store_access != P2pStoreAccess::Off,
-        },
-        counters,
-        tracker: TaskTracker::new(),
-        stop: shutdown.clone(),
-    })
-    .spawn(&control);
-    let client = client(&settings, control, &memory, &budget);
-
-    let listeners = listen(&mut swarm, &named.listen).await?;
-    let mut connections = Connections::default();
-    connections.set_listeners(listeners);
-    for address in &named.external {
-        swarm.add_external_address(address.clone());
-    }
-    let links = link::spawn(LinkOptions {
-        urls: link::urls(&settings),
+    let node = Node {
+        memory: BodyMemory::new(settings.max_body_memory.bytes()),
+        shutdown: CancellationToken::new(),
+        settings,
         facts: Arc::clone(&facts),
         events: events.clone(),
         budget,
-        memory,
-        shutdown: shutdown.clone(),
-        limits: LinkLimits::default(),
-    });
-
-    let now = Instant::now();
-    let told = events.clone();
-    let mut event_loop = EventLoop {
-        swarm,
-        facts: Arc::clone(&facts),
-        events,
         metrics,
-        members,
-        file,
-        stated: named.external,
-        relays: Relays::new(&named.relays, settings.enable_relay),
-        evidence: Evidence::default(),
-        reachability: Reachability::Unknown,
-        connections,
-        said: Said::default(),
-        circuits: Circuits::default(),
-        kept: HashSet::new(),
-        complained: HashSet::new(),
-        questions: Questions::new(client.clone()),
-        announcements: Announcements::new(),
-        announced: None,
-        announce_at: now + FIRST_ANNOUNCEMENT,
-        lookup_at: now,
-        provide_at: now,
-        links,
-        told: None,
-        news: true,
-        keep_changed: true,
-        misdeeds: HashMap::new(),
-        misdeeds_since: now,
-        shutdown,
-        settings,
     };
+    // Whatever fails from here on ends the tasks that were begun.
+    let shutdown = node.shutdown.clone().drop_guard();
+    let (streams, control) = Streams::new(stream_limits(&node.settings), node.metrics.wire());
+    let mut swarm = swarm(&node, &keypair, &named, &members, streams)?;
+    // Before the first address is listened on: no peer is to find a protocol missing.
+    let admission = node.serve(&control);
+    let client = node.client(control);
+    let listeners = Box::pin(listen(&mut swarm, &named.listen)).await?;
+    for address in &named.external {
+        swarm.add_external_address(address.clone());
+    }
+    let mut event_loop = node.event_loop(swarm, listeners, members, file, named, client.clone());
     event_loop.listening_changed();
     let ended = CancellationToken::new();
     let mark = ended.clone().drop_guard();
+    let run = Box::pin(event_loop.run());
     tokio::spawn(async move {
         let _mark = mark;
-        event_loop.run().await;
+        run.await;
     });
     let started = Started {
         facts,
         client,
         admission,
-        shutdown: guard,
+        shutdown,
         ended,
     };
-    Ok((started, told, death))
+    Ok((started, events, death))
+}
+
+/// What all parts share.
+struct Node {
+    settings: P2p,
+    facts: Arc<Facts>,
+    events: SwarmEvents,
+    budget: Budget,
+    memory: BodyMemory,
+    metrics: NetworkMetrics,
+    shutdown: CancellationToken,
+}
+
+impl Node {
+    /// Serves peers. Until the replicator says otherwise, nobody may send replicas.
+    fn serve(&self, control: &StreamControl) -> watch::Sender<Admission> {
+        let settings = &self.settings;
+        let (admission, admitted) = watch::channel(Admission::Nobody("this node is starting"));
+        Server::new(ServerParts {
+            facts: Arc::clone(&self.facts),
+            events: self.events.clone(),
+            budget: self.budget.clone(),
+            memory: self.memory.clone(),
+            admission: admitted,
+            settings: ServerSettings {
+                request_timeout: settings.request_timeout.as_duration(),
+                requests_per_second_per_peer: settings.requests_per_second_per_peer,
+                request_burst_per_peer: settings.request_burst_per_peer,
+                takes_stores: settings.store_access != P2pStoreAccess::Off,
+            },
+            counters: self.metrics.wire(),
+            tracker: TaskTracker::new(),
+            stop: self.shutdown.clone(),
+        })
+        .spawn(control);
+        admission
+    }
+
+    /// Asks peers.
+    fn client(&self, control: StreamControl) -> Client {
+        let timeout = self.settings.request_timeout.as_duration();
+        Client::new(control, self.memory.clone(), self.budget.clone(), timeout)
+    }
+
+    /// Begins the storage links.
+    fn links(&self) -> watch::Receiver<Vec<LinkView>> {
+        link::spawn(LinkOptions {
+            urls: link::urls(&self.settings),
+            facts: Arc::clone(&self.facts),
+            events: self.events.clone(),
+            budget: self.budget.clone(),
+            memory: self.memory.clone(),
+            shutdown: self.shutdown.clone(),
+            limits: LinkLimits::default(),
+        })
+    }
+
+    fn event_loop(
+        self,
+        swarm: Swarm<Behaviour>,
+        listeners: Vec<ListenerId>,
+        members: SharedMembers,
+        file: MembersFile,
+        named: Named,
+        client: Client,
+    ) -> EventLoop {
+        let now = Instant::now();
+        EventLoop {
+            links: self.links(),
+            swarm,
+            facts: self.facts,
+            events: self.events,
+            metrics: self.metrics,
+            members,
+            file,
+            stated: named.external,
+            relays: Relays::new(&named.relays, self.settings.enable_relay),
+            evidence: Evidence::default(),
+            reachability: Reachability::Unknown,
+            connections: Connections::new(listeners),
+            said: Said::default(),
+            circuits: Circuits::default(),
+            kept: HashSet::new(),
+            complained: HashSet::new(),
+            questions: Questions::new(client),
+            announcements: Announcements::new(),
+            announced: None,
+            announce_at: now + FIRST_ANNOUNCEMENT,
+            lookup_at: now,
+            provide_at: now,
+            told: None,
+            news: true,
+            keep_changed: true,
+            misdeeds: HashMap::new(),
+            misdeeds_since: now,
+            shutdown: self.shutdown,
+            settings: self.settings,
+        }
+    }
 }
 
 /// Whom the node knows from the settings and from before.
@@ -270,31 +313,20 @@ fn stream_limits(settings: &P2p) -> StreamLimits {
     }
 }
 
-fn client(
-    settings: &P2p,
-    control: StreamControl,
-    memory: &BodyMemory,
-    budget: &bytecave_messages::budget::Budget,
-) -> Client {
-    let timeout = settings.request_timeout.as_duration();
-    Client::new(control, memory.clone(), budget.clone(), timeout)
-}
-
 fn swarm(
-    settings: &P2p,
+    node: &Node,
     keypair: &Keypair,
-    version: &'static str,
     named: &Named,
     members: &SharedMembers,
-    metrics: &crate::metrics::NetworkMetrics,
     streams: Streams,
 ) -> Result<Swarm<Behaviour>, StartError> {
-    let transports = transport::build(settings, keypair, &metrics.traffic())?;
+    let settings = &node.settings;
+    let transports = transport::build(settings, keypair, &node.metrics.traffic())?;
     let configured: Vec<Multiaddr> = named.peers().cloned().collect();
     let behaviour = behaviour::build(Ingredients {
         settings,
         keypair,
-        version,
+        version: node.facts.version,
         configured: &configured,
         relay: transports.relay,
         members: members.clone(),
@@ -357,9 +389,10 @@ async fn listen(
         }
         Ok(())
     };
-    match tokio::time::timeout(LISTEN_TIME, reported).await {
-        Ok(reported) => reported?,
-        Err(_) => tracing::warn!("not every listener has said where it listens"),
+    if let Ok(reported) = tokio::time::timeout(LISTEN_TIME, reported).await {
+        reported?;
+    } else {
+        tracing::warn!("not every listener has said where it listens");
     }
     Ok(listeners)
 }
