@@ -13,8 +13,7 @@ use bytecave_messages::ports::{StorePort, SwarmPort, notify};
 use bytecave_messages::replicator::{FetchBlob, FetchError, FetchedBlob};
 use bytecave_messages::store::{BlobStored, StoreChanged};
 use bytecave_messages::swarm::{
-    Admission, InboundHaveList, InboundReplica, InboundRetrieve, InboundStore, SwarmChanged,
-    SwarmSnapshot,
+    InboundHaveList, InboundReplica, InboundRetrieve, InboundStore, SwarmChanged, SwarmSnapshot,
 };
 
 use crate::facts::Facts;
@@ -97,13 +96,7 @@ impl ReplicatorActor {
     /// Tells the network who may send replicas, and the operator if that is nobody.
     fn admit(&self) {
         let admission = self.receiver.admission.clone();
-        match &admission {
-            Admission::Everyone => tracing::info!("replicas are taken from every peer"),
-            Admission::Only(peers) => {
-                tracing::info!(peers = peers.len(), "replicas are taken from listed peers");
-            }
-            Admission::Nobody(why) => tracing::warn!("no replicas are taken: {why}"),
-        }
+        policy::log(&admission);
         let swarm = self.swarm.clone();
         tokio::spawn(async move {
             if let Err(error) = swarm.set_admission(admission).await {
@@ -153,18 +146,18 @@ spawn!(InboundRetrieve, |actor, wanted| serve::retrieve(
     actor.store.clone(),
     wanted
 ));
-spawn!(InboundHaveList, |actor, request| actor
+spawn!(InboundHaveList, |actor, ask| actor
     .lister
     .clone()
-    .answer(request));
-spawn!(InboundReplica, |actor, replica| actor
+    .answer(ask));
+spawn!(InboundReplica, |actor, sent| actor
     .receiver
     .clone()
-    .replica(replica));
-spawn!(InboundStore, |actor, request| actor
+    .replica(sent));
+spawn!(InboundStore, |actor, sent| actor
     .receiver
     .clone()
-    .store(request));
+    .store(sent));
 
 impl Handler<FetchBlob> for ReplicatorActor {
     type Result = ResponseFuture<Result<FetchedBlob, FetchError>>;

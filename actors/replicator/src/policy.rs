@@ -34,6 +34,17 @@ pub(crate) fn admission(settings: &P2p, has_registry: bool) -> Admission {
     }
 }
 
+/// Tells the operator, with a warning if it is nobody.
+pub(crate) fn log(admission: &Admission) {
+    match admission {
+        Admission::Everyone => tracing::info!("replicas are taken from every peer"),
+        Admission::Only(peers) => {
+            tracing::info!(peers = peers.len(), "replicas are taken from listed peers");
+        }
+        Admission::Nobody(why) => tracing::warn!("no replicas are taken: {why}"),
+    }
+}
+
 /// Who may store.
 #[derive(Debug, Clone)]
 pub(crate) struct StorePolicy {

@@ -6,7 +6,7 @@ use bytecave_core::BlobCid;
 use bytecave_messages::budget::{Budget, Share};
 use bytecave_messages::ports::{ReplicatorPort, ask, hand_on};
 use bytecave_messages::store::StoreCondition;
-use bytecave_messages::swarm::{Answer, Origin, Refusal};
+use bytecave_messages::swarm::{Admission, Answer, Origin, Refusal};
 use tokio::sync::mpsc;
 
 use super::*;
