@@ -28,7 +28,7 @@ use libp2p::core::ConnectedPoint;
 use libp2p::swarm::ConnectionId;
 
 use crate::announce::Announcement;
-use address::clean;
+use address::{Clean, clean};
 pub(crate) use address::{Scope, has_form as has_address_form, parse as parse_address, scope_of};
 use member::{Member, Standing, millis};
 
@@ -444,24 +444,36 @@ impl Members {
 
     /// Keeps those of the told addresses that make sense from here.
     fn learn<'a>(&mut self, peer: PeerId, addresses: impl Iterator<Item = &'a Multiaddr>) {
-        let Some(member) = self.by_id.get_mut(&peer) else {
-            return;
-        };
-        let mut inward = member.nearness();
-        if self.on_private {
-            inward = inward.max(Scope::Private);
-        }
-        if self.on_loopback {
-            inward = Scope::Loopback;
-        }
         let wire_id = crate::ids::to_wire(&peer);
-        for address in addresses {
-            if let Some(clean) = clean(address, &wire_id)
-                && clean.scope <= inward
-            {
+        // A circuit through this node leads to it and not to the peer.
+        let own = crate::ids::to_wire(&self.own);
+        let sensible: Vec<Clean> = addresses
+            .filter_map(|address| clean(address, &wire_id))
+            .filter(|clean| clean.relay != Some(own))
+            .filter(|clean| clean.scope <= self.reach(&peer, clean))
+            .collect();
+        if let Some(member) = self.by_id.get_mut(&peer) {
+            for clean in sensible {
                 self.changed |= member.learn(clean) && member.proven;
             }
         }
+    }
+
+    /// How near to this node an address of `peer` may be: as near as this node's own addresses and
+    /// the connections it has with the peer, or with the relay that the address leads through.
+    fn reach(&self, peer: &PeerId, clean: &Clean) -> Scope {
+        let own = match (self.on_loopback, self.on_private) {
+            (true, _) => Scope::Loopback,
+            (false, true) => Scope::Private,
+            (false, false) => Scope::Global,
+        };
+        let relay = clean.relay.as_ref().and_then(crate::ids::from_wire);
+        [Some(*peer), relay]
+            .into_iter()
+            .flatten()
+            .filter_map(|peer| self.by_id.get(&peer))
+            .map(Member::nearness)
+            .fold(own, Scope::max)
     }
 }
 

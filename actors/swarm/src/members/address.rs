@@ -30,8 +30,8 @@ pub(crate) struct Clean {
     pub(crate) address: Multiaddr,
     /// From where it can be reached; of a circuit, from where its relay can.
     pub(crate) scope: Scope,
-    /// Whether it leads through a relay.
-    pub(crate) relayed: bool,
+    /// The relay that it leads through, if it does.
+    pub(crate) relay: Option<PeerId>,
 }
 
 /// Reads an address of `peer` that somebody wrote down.
@@ -72,27 +72,28 @@ pub(crate) fn clean(address: &Multiaddr, peer: &PeerId) -> Option<Clean> {
     }
     let mut address = address.clone();
     let (first, second, third) = (parts.next(), parts.next(), parts.next());
-    let relayed = match (first, second, third) {
+    let relay = match (first, second, third) {
         (None, _, _) => {
             address.push(Protocol::P2p(*peer));
-            false
+            None
         }
-        (Some(Protocol::P2p(named)), None, _) if named == *peer => false,
+        (Some(Protocol::P2p(named)), None, _) if named == *peer => None,
         (Some(Protocol::P2p(relay)), Some(Protocol::P2pCircuit), None) if relay != *peer => {
             address.push(Protocol::P2p(*peer));
-            true
+            Some(relay)
         }
         (Some(Protocol::P2p(relay)), Some(Protocol::P2pCircuit), Some(Protocol::P2p(named)))
             if relay != *peer && named == *peer =>
         {
-            true
+            Some(relay)
         }
+
         _ => return None,
     };
     (parts.next().is_none() && address.len() <= ADDRESS_LIMIT_BYTES).then_some(Clean {
         address,
         scope,
-        relayed,
+        relay,
     })
 }
 
@@ -214,7 +215,8 @@ mod tests {
             let full = parse(&format!("{written}/p2p/{us}"), &us).unwrap();
             assert_eq!(bare, full, "{written}");
             assert_eq!(bare.address.to_string(), format!("{written}/p2p/{us}"));
-            assert_eq!((bare.scope, bare.relayed), (Scope::Global, relayed));
+            assert_eq!(bare.scope, Scope::Global);
+            assert_eq!(bare.relay, relayed.then_some(relay));
         }
     }
 

@@ -166,7 +166,7 @@ impl Member {
         }
         self.known.push(Known {
             address: clean.address,
-            relayed: clean.relayed,
+            relayed: clean.relay.is_some(),
             configured: false,
             worked_ms: 0,
             failures: 0,
