@@ -187,7 +187,7 @@ fn each_large_library_has_one_home() {
         ("alloy", &["bytecave-registry"]),
         ("actix-web", &["bytecave-http"]),
         ("tokio-tungstenite", &["bytecave-swarm"]),
-        ("k256", &["bytecave-core"]),
+        ("k256", &["bytecave-core", "bytecave-replicator"]),
     ];
     for (name, dir) in members() {
         let found = dependencies(&table(dir.join("Cargo.toml")), ALL_KINDS);
