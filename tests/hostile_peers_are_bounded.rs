@@ -31,25 +31,26 @@ struct Besieged {
     id: String,
     honest: Js,
     before: u64,
+    // Removed last.
+    _home: Home,
 }
 
 impl Besieged {
-    fn new(home: &Home) -> Self {
+    fn new(home: Home) -> Self {
         let node = home.start();
         let honest = Js::peer(json!({}));
         honest.connect(&node.multiaddr(Over::Tcp));
         let id = node.peer_id();
-        let besieged = Self {
-            before: 0,
+        let mut besieged = Self {
             node,
             id,
             honest,
+            before: 0,
+            _home: home,
         };
         besieged.serves();
-        Self {
-            before: besieged.node.resident_bytes(),
-            ..besieged
-        }
+        besieged.before = besieged.node.resident_bytes();
+        besieged
     }
 
     /// A hostile peer, connected to the node.
@@ -80,7 +81,7 @@ impl Besieged {
 
 #[test]
 fn a_thousand_strangers_push_nobody_out() {
-    let besieged = Besieged::new(&impatient());
+    let besieged = Besieged::new(impatient());
     let hostile = besieged.hostile();
     let sent = hostile.ask("strangers", json!({"peer": besieged.id, "count": 1000}));
     besieged.stands(&format!("a thousand strangers announced: {sent}"));
@@ -94,7 +95,7 @@ fn a_thousand_strangers_push_nobody_out() {
 
 #[test]
 fn topics_and_control_messages_without_end_are_bounded() {
-    let besieged = Besieged::new(&impatient());
+    let besieged = Besieged::new(impatient());
     for (command, count) in [("topics", 5000), ("control", 2000), ("endless", 1000)] {
         let hostile = besieged.hostile();
         let sent = hostile.ask(command, json!({"peer": besieged.id, "count": count}));
@@ -104,7 +105,7 @@ fn topics_and_control_messages_without_end_are_bounded() {
 
 #[test]
 fn streams_that_drip_or_never_end_are_cut_off() {
-    let besieged = Besieged::new(&impatient());
+    let besieged = Besieged::new(impatient());
     let peer = Js::peer(json!({}));
     peer.connect(&besieged.node.multiaddr(Over::Tcp));
     let about = |count: u64| json!({"peer": besieged.id, "protocol": "replicate", "count": count});
@@ -139,7 +140,7 @@ fn a_thousand_connections_leave_room_for_others() {
         .env("BYTECAVE__P2P__MAX_CONNECTIONS", "64")
         .env("BYTECAVE__P2P__MAX_PENDING_CONNECTIONS", "32")
         .env("BYTECAVE__P2P__DIAL_TIMEOUT", "2s");
-    let besieged = Besieged::new(&home);
+    let besieged = Besieged::new(home);
     let address = socket(&besieged.node.multiaddr(Over::Tcp));
     let mut idle = Vec::new();
     for n in 0..1000 {
