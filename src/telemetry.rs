@@ -15,7 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 /// Parts that say at level info how many workers start and stop, and what the node says in words of its own.
-const QUIET: &str = "actix_server=warn,libp2p_swarm=warn,libp2p_identify=warn";
+const QUIET: &str = "actix_server=warn,libp2p_swarm=warn,libp2p_identify=warn,libp2p_kad=error";
 
 /// Keeps the log going; what is still buffered is written when it is dropped.
 pub(crate) struct Telemetry {

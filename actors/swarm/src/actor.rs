@@ -24,7 +24,7 @@ const STOP_TIME: Duration = Duration::from_secs(2);
 pub struct SwarmActor {
     events: SwarmEvents,
     watch: DeathWatch,
-    running: Option<Started>,
+    pub(crate) running: Option<Started>,
 }
 
 impl SwarmActor {

@@ -30,6 +30,15 @@ pub(crate) fn with_peer(address: &Multiaddr, peer: PeerId) -> Multiaddr {
     }
 }
 
+/// The address without the peer it ends in.
+pub(crate) fn without_peer(address: &Multiaddr) -> Multiaddr {
+    let mut address = address.clone();
+    if peer_of(&address).is_some() {
+        address.pop();
+    }
+    address
+}
+
 /// The address of a circuit through the relay at `relay`, which ends in the relay's id.
 pub(crate) fn circuit(relay: &Multiaddr) -> Multiaddr {
     relay.clone().with(Protocol::P2pCircuit)
@@ -73,6 +82,10 @@ mod tests {
         let full = with_peer(&plain, peer);
         assert_eq!(full.to_string(), format!("{plain}/p2p/{peer}"));
         assert_eq!(with_peer(&full, peer), full);
+        assert_eq!(
+            (without_peer(&full), without_peer(&plain)),
+            (plain.clone(), plain.clone())
+        );
         assert_eq!((peer_of(&plain), peer_of(&full)), (None, Some(peer)));
         assert!(is_websocket(&full) && !is_relayed(&full));
         assert!(is_relayed(&circuit(&full)));

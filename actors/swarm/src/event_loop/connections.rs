@@ -112,23 +112,42 @@ impl Connections {
 
 /// What the log said of peers, so that it does not say it over and over.
 #[derive(Debug, Default)]
-pub(super) struct Said(HashMap<PeerId, (ConnectionKind, Instant)>);
+pub(super) struct Said(HashMap<PeerId, Word>);
+
+#[derive(Debug)]
+struct Word {
+    kind: ConnectionKind,
+    at: Instant,
+    /// Whether it was said of the connection that stands now.
+    stands: bool,
+}
 
 impl Said {
     /// Whether it is worth a line that `peer` is connected in this way.
     fn is_news(&mut self, peer: PeerId, kind: ConnectionKind, now: Instant) -> bool {
-        let recent = |at: &Instant| now.saturating_duration_since(*at) < SAID_AGAIN;
+        let recent = |word: &Word| now.saturating_duration_since(word.at) < SAID_AGAIN;
         let known = self.0.get(&peer);
-        if known.is_some_and(|(said, at)| *said == kind && recent(at)) {
+        if known.is_some_and(|word| word.kind == kind && recent(word)) {
             return false;
         }
         if self.0.len() >= SAID_MAX {
-            self.0.retain(|_, (_, at)| recent(at));
+            self.0.retain(|_, word| word.stands || recent(word));
         }
         if self.0.len() < SAID_MAX {
-            self.0.insert(peer, (kind, now));
+            let word = Word {
+                kind,
+                at: now,
+                stands: true,
+            };
+            self.0.insert(peer, word);
         }
         true
+    }
+
+    /// The peer is gone. Whether that is worth a line: if its coming was.
+    fn is_loss(&mut self, peer: &PeerId) -> bool {
+        let word = self.0.get_mut(peer);
+        word.is_some_and(|word| std::mem::take(&mut word.stands))
     }
 }
 
@@ -210,9 +229,9 @@ impl EventLoop {
         }
         self.questions.forget(&peer);
         let cause = cause.map_or_else(|| "closed".to_owned(), ToString::to_string);
-        if self.relays.contains(&peer) {
-            self.relays.disconnected(&peer);
-            tracing::info!(%peer, cause, "Relay disconnected");
+        self.relays.disconnected(&peer);
+        if self.said.is_loss(&peer) {
+            tracing::info!(%peer, cause, "Peer disconnected");
         } else {
             tracing::debug!(%peer, cause, "Peer disconnected");
         }

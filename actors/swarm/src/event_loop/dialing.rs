@@ -8,7 +8,7 @@ use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::{Multiaddr, PeerId};
 
 use super::{EventLoop, KEPT_PEERS, jitter, now_ms};
-use crate::addresses::is_relayed;
+use crate::addresses::{is_relayed, without_peer};
 use crate::ids;
 
 /// Dials begun in one tick. Too low: a node that starts finds its peers slowly. Too high: a burst of
@@ -158,10 +158,11 @@ fn reason(error: &DialError) -> String {
     let text = match error {
         DialError::Transport(tried) => tried
             .iter()
-            .map(|(address, error)| format!("{address}: {}", innermost(error)))
+            .map(|(address, error)| format!("{}: {}", without_peer(address), innermost(error)))
             .collect::<Vec<_>>()
             .join("; "),
         DialError::WrongPeerId { obtained, address } => {
+            let address = without_peer(address);
             format!("{address}: another peer is there: {obtained}")
         }
         DialError::NoAddresses => "no address of it is known".to_owned(),

@@ -191,7 +191,7 @@ impl EventLoop {
             return;
         }
         if self.evidence.confirmed(address) {
-            tracing::info!(%address, "Reachable from outside");
+            tracing::info!(%address, "Address confirmed: a peer reached this node there");
             self.announce_soon();
         } else if !self.stated.contains(address) {
             self.swarm.remove_external_address(address);

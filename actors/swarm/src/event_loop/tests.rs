@@ -13,12 +13,13 @@ use bytecave_messages::lifecycle::DeathWatch;
 use bytecave_messages::ports::SwarmEvents;
 use bytecave_messages::swarm::{
     ConnectionKind, HolePunching, InboundHaveList, InboundReplica, InboundRetrieve, InboundStore,
-    PeerView, Reachability, RelayState, SwarmSnapshot,
+    PeerView, Reachability, RelayState, SwarmError, SwarmSnapshot,
 };
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use super::{Started, start};
+use crate::actor::SwarmActor;
 use crate::metrics::NetworkMetrics;
 use crate::options::{StartError, SwarmOptions};
 
@@ -67,45 +68,55 @@ fn settings(change: impl FnOnce(&mut P2p)) -> P2p {
     settings
 }
 
+/// All a node needs to know of itself, and where its death is heard.
+fn options(
+    seed: u8,
+    directory: &TempDir,
+    settings: P2p,
+    metrics: NetworkMetrics,
+) -> (SwarmOptions, mpsc::Receiver<ActorName>) {
+    let address = Nobody.start();
+    let (deaths, heard) = mpsc::channel(1);
+    let options = SwarmOptions {
+        settings,
+        identity: Arc::new(NodeIdentity::from_seed([seed; 32]).unwrap()),
+        node_id: format!("node-{seed}"),
+        owner_address: None,
+        version: "1.2.3",
+        shards: ShardSet::all(ShardCount::new(16).unwrap()),
+        quota_bytes: 1 << 30,
+        directory: directory.path().join("p2p"),
+        budget: Budget::new(ActorName::Swarm, 64),
+        events: SwarmEvents {
+            changed: Vec::new(),
+            part: Vec::new(),
+            retrieve: address.clone().recipient(),
+            have_list: address.clone().recipient(),
+            replica: address.clone().recipient(),
+            store: address.recipient(),
+        },
+        metrics,
+        watch: DeathWatch::new(ActorName::Swarm, deaths),
+    };
+    (options, heard)
+}
+
 impl Node {
     async fn try_start(
         seed: u8,
         directory: Arc<TempDir>,
         settings: P2p,
     ) -> Result<Self, StartError> {
-        let address = Nobody.start();
-        let (deaths, heard) = mpsc::channel(1);
         let metrics = NetworkMetrics::new();
-        let identity = NodeIdentity::from_seed([seed; 32]).unwrap();
-        let id = identity.peer_id().to_string();
-        let options = SwarmOptions {
-            settings,
-            identity: Arc::new(identity),
-            node_id: format!("node-{seed}"),
-            owner_address: None,
-            version: "1.2.3",
-            shards: ShardSet::all(ShardCount::new(16).unwrap()),
-            quota_bytes: 1 << 30,
-            directory: directory.path().join("p2p"),
-            budget: Budget::new(ActorName::Swarm, 64),
-            events: SwarmEvents {
-                changed: Vec::new(),
-                part: Vec::new(),
-                retrieve: address.clone().recipient(),
-                have_list: address.clone().recipient(),
-                replica: address.clone().recipient(),
-                store: address.recipient(),
-            },
-            metrics: metrics.clone(),
-            watch: DeathWatch::new(ActorName::Swarm, deaths),
-        };
+        let (options, deaths) = options(seed, &directory, settings, metrics.clone());
+        let id = options.identity.peer_id().to_string();
         let (started, _, _) = start(options).await?;
         Ok(Self {
             started: Some(started),
             metrics,
             id,
             directory,
-            _deaths: heard,
+            _deaths: deaths,
         })
     }
 
@@ -404,4 +415,68 @@ async fn a_certificate_that_cannot_be_used_is_named() {
     };
     assert_eq!(*setting, "p2p.tls_certificate_file");
     assert!(cause.contains("certificate.pem"), "{cause}");
+}
+
+#[actix::test]
+async fn a_loop_that_ends_unasked_takes_the_actor_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (options, mut deaths) = options(1, &directory, settings(|_| {}), NetworkMetrics::new());
+    let actor = SwarmActor::start(options).await.unwrap();
+    let ended = actor.running.as_ref().unwrap().ended.clone();
+    let address = Actor::start(actor);
+    // What a panic in the loop leaves behind.
+    ended.cancel();
+    let died = tokio::time::timeout(HANG, deaths.recv()).await.unwrap();
+    assert_eq!(died, Some(ActorName::Swarm));
+    until("the actor is gone", || !address.connected()).await;
+}
+
+#[actix::test]
+async fn a_stop_is_answered_when_the_port_is_free_and_is_no_death() {
+    let directory = tempfile::tempdir().unwrap();
+    let (options, mut deaths) = options(1, &directory, settings(|_| {}), NetworkMetrics::new());
+    let actor = SwarmActor::start(options).await.unwrap();
+    let facts = Arc::clone(&actor.running.as_ref().unwrap().facts);
+    let address = Actor::start(actor);
+    until("it listens", || !facts.network().multiaddrs.is_empty()).await;
+    let at = facts.network().multiaddrs[0].clone();
+    let port: u16 = at.split('/').nth(4).unwrap().parse().unwrap();
+    bytecave_messages::ports::stop(&address.recipient()).await;
+    std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    assert_eq!(deaths.recv().await, None);
+}
+
+#[actix::test]
+async fn switched_off_it_opens_nothing_and_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let off = settings(|settings| settings.enabled = false);
+    let (options, _deaths) = options(1, &directory, off, NetworkMetrics::new());
+    let actor = SwarmActor::start(options).await.unwrap();
+    assert!(actor.running.is_none());
+    let budget = Budget::new(ActorName::Swarm, 64);
+    let port = bytecave_messages::ports::SwarmPort::new(&Actor::start(actor), budget);
+    let peer = NodeIdentity::from_seed([2; 32]).unwrap().peer_id();
+    let cid = bytecave_core::BlobCid::of(b"blob");
+    let share = bytecave_messages::budget::Share::Client;
+    let asked = port.retrieve(share, peer, cid).await;
+    assert_eq!(asked.unwrap_err(), SwarmError::Unavailable);
+    assert!(!directory.path().join("p2p").exists());
+}
+
+#[actix::test]
+async fn a_peer_on_the_block_list_does_not_connect() {
+    let blocked = NodeIdentity::from_seed([2; 32]).unwrap().peer_id();
+    let one = settings(|settings| {
+        settings.block_peers = vec![blocked.to_string().parse().unwrap()];
+    });
+    let one = Node::start(1, one).await;
+    let at = one.address().await;
+    let two = Node::start(2, settings(bootstrap(&at))).await;
+    let three = Node::start(3, settings(bootstrap(&at))).await;
+    until("the other connects", || one.connection(&three).is_some()).await;
+    until("the blocked one is turned away", || {
+        one.counted("libp2p_swarm_connections_incoming_error_total")
+    })
+    .await;
+    assert_eq!(one.connection(&two), None);
 }
