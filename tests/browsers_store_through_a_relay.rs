@@ -292,7 +292,7 @@ fn browse(met: &Met, content: &Value, mut how: Value) -> Value {
 #[test]
 fn a_browser_stores_over_a_websocket_of_its_own() {
     let home = home().env("BYTECAVE__P2P__ALLOWED_APPS", APPS);
-    let met = meet(&home, Over::Ws);
+    let met = meet(home, Over::Ws);
     let other = hex_cid(b"other content");
     let stranger = met.peer.ask("account", json!({"by": "stranger"}));
     for (what, how, words) in wrongs(&other, stranger.as_str().unwrap(), "sender") {

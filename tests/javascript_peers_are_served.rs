@@ -36,7 +36,7 @@ fn shard(hex: &str, count: u64) -> u64 {
 
 #[test]
 fn identify_tells_who_speaks() {
-    let met = meet(&home(), Over::Tcp);
+    let met = meet(home(), Over::Tcp);
     let identified = met.ask("identified", json!({}));
     assert_eq!(
         identified["agent"],
@@ -66,7 +66,7 @@ fn identify_tells_who_speaks() {
 #[test]
 fn health_and_info_keep_their_published_fields() {
     for over in Over::BOTH {
-        let met = meet(&home(), over);
+        let met = meet(home(), over);
         let client = met.node.client();
         client.keep(&content::bytes(1, 1000));
         client.keep(&content::bytes(2, 500));
@@ -111,7 +111,7 @@ fn health_and_info_keep_their_published_fields() {
         met.still_connected();
     }
     let owner = "0x52908400098527886E0F7030069857D2E4169EE7";
-    let met = meet(&home().env("OWNER_ADDRESS", owner), Over::Tcp);
+    let met = meet(home().env("OWNER_ADDRESS", owner), Over::Tcp);
     for name in ["health", "info"] {
         assert_eq!(
             met.call(name, json!({}))["ownerAddress"],
@@ -124,7 +124,7 @@ fn health_and_info_keep_their_published_fields() {
 #[test]
 fn have_list_answers_both_forms() {
     for over in Over::BOTH {
-        let met = meet(&home(), over);
+        let met = meet(home(), over);
         let client = met.node.client();
         let blobs: Vec<Vec<u8>> = (0..7).map(|n| content::bytes(n, 100)).collect();
         for blob in &blobs {
@@ -172,7 +172,7 @@ fn have_list_answers_both_forms() {
 #[test]
 fn a_blob_comes_whatever_way_its_cid_is_written() {
     for over in Over::BOTH {
-        let met = meet(&home(), over);
+        let met = meet(home(), over);
         let blob = content::bytes(1, 70_000);
         let stored = met
             .node
@@ -214,7 +214,7 @@ fn a_blob_comes_whatever_way_its_cid_is_written() {
 #[test]
 fn frames_may_come_one_byte_at_a_time() {
     for over in Over::BOTH {
-        let met = meet(&home(), over);
+        let met = meet(home(), over);
         let blob = content::bytes(1, 5000);
         met.node.client().keep(&blob);
         for half in [false, true] {
@@ -235,7 +235,7 @@ fn frames_may_come_one_byte_at_a_time() {
 
 #[test]
 fn a_hundred_calls_run_on_one_connection() {
-    let met = meet(&home(), Over::Tcp);
+    let met = meet(home(), Over::Tcp);
     let blob = content::bytes(1, 20_000);
     met.node.client().keep(&blob);
     let request = json!({"protocol": "blob", "request": {"cid": hex_cid(&blob)}, "times": 100});
@@ -250,7 +250,7 @@ fn a_hundred_calls_run_on_one_connection() {
 
 #[test]
 fn streams_beyond_the_limit_are_answered_busy_and_the_others_served() {
-    let met = meet(&home(), Over::Tcp);
+    let met = meet(home(), Over::Tcp);
     let blob = content::bytes(1, 20_000);
     met.node.client().keep(&blob);
     let mut request = json!({"protocol": "blob", "request": {"cid": hex_cid(&blob)}});
@@ -284,10 +284,7 @@ fn streams_beyond_the_limit_are_answered_busy_and_the_others_served() {
 
 #[test]
 fn nonsense_is_answered_and_harms_nothing() {
-    let met = meet(
-        &home().env("BYTECAVE__P2P__STORE_ACCESS", "open"),
-        Over::Tcp,
-    );
+    let met = meet(home().env("BYTECAVE__P2P__STORE_ACCESS", "open"), Over::Tcp);
     let deep = format!("{}1{}", "[".repeat(50_000), "]".repeat(50_000));
     let nonsense = [
         "this is no JSON",
@@ -344,10 +341,7 @@ fn nonsense_is_answered_and_harms_nothing() {
 
 #[test]
 fn an_over_long_length_ends_the_stream_at_once() {
-    let met = meet(
-        &home().env("BYTECAVE__P2P__STORE_ACCESS", "open"),
-        Over::Tcp,
-    );
+    let met = meet(home().env("BYTECAVE__P2P__STORE_ACCESS", "open"), Over::Tcp);
     for name in SERVED {
         for head in ["ffffffff", "7fffffff", "06000000"] {
             let hex = format!("{head}{}", "7b".repeat(1000));
@@ -362,7 +356,7 @@ fn an_over_long_length_ends_the_stream_at_once() {
 #[test]
 fn a_stream_that_stops_sending_is_ended() {
     let met = meet(
-        &home().env("BYTECAVE__P2P__REQUEST_TIMEOUT", "1s"),
+        home().env("BYTECAVE__P2P__REQUEST_TIMEOUT", "1s"),
         Over::Tcp,
     );
     let mut waiting = Vec::new();
@@ -390,7 +384,7 @@ fn a_peer_that_never_reads_is_let_go() {
     let home = home().env("BYTECAVE__P2P__REQUEST_TIMEOUT", "1s");
     // A blob of more than its window, so that the node cannot be rid of it.
     let peer = Js::peer(json!({"window": 256 * 1024}));
-    let met = meet_with(&home, Over::Tcp, peer);
+    let met = meet_with(home, Over::Tcp, peer);
     let blob = content::bytes(1, 600_000);
     met.node.client().keep(&blob);
     let request = json!({"cid": hex_cid(&blob)});
@@ -412,7 +406,7 @@ fn a_peer_that_never_reads_is_let_go() {
 }
 
 fn bulk(over: Over) {
-    let met = meet(&home(), over);
+    let met = meet(home(), over);
     let client = met.node.client();
     for (seed, size) in [(5, 5 * MIB), (20, 20 * MIB)] {
         // From the peer: what arrives is what its hash says.
@@ -459,7 +453,7 @@ fn bulk_goes_both_ways_over_websocket() {
 #[test]
 fn replicas_are_taken_when_they_belong_here() {
     let home = home().env("NODE_SHARDS", r#"[{"start":0,"end":7}]"#);
-    let met = meet(&home, Over::Tcp);
+    let met = meet(home, Over::Tcp);
     let which = |seed: u64| json!({"seed": seed, "size": 3000});
     let in_half = |low: bool| {
         (0..)
@@ -510,7 +504,7 @@ fn only(access: &str, peer: &str) -> Home {
 fn replicas_are_taken_from_listed_peers_only() {
     let listed = Js::peer(json!({}));
     let home = only("allowlist", listed.peer_id());
-    let met = meet(&home, Over::Tcp);
+    let met = meet(home, Over::Tcp);
     listed.connect(&met.node.multiaddr(Over::Tcp));
     let push = json!({"peer": met.id, "content": {"seed": 1, "size": 1000}});
     refused(
@@ -531,16 +525,16 @@ fn stores_are_taken_as_the_setting_says() {
         let push = json!({"protocol": "store", "content": {"seed": 1, "size": 1000}});
         answered(met.ask("push", push))
     };
-    let signed = meet(&home(), Over::Ws);
+    let signed = meet(home(), Over::Ws);
     refused(&store(&signed), "not authorized");
     assert_eq!(signed.node.client().health()["storedBlobs"], 0);
 
-    let off = meet(&home().env("BYTECAVE__P2P__STORE_ACCESS", "off"), Over::Ws);
+    let off = meet(home().env("BYTECAVE__P2P__STORE_ACCESS", "off"), Over::Ws);
     assert_eq!(store(&off)["success"], false);
     let heard = off.ask("browse", json!({"content": {"seed": 1, "size": 1000}}));
     assert_eq!(heard["answer"]["success"], false, "{heard}");
 
-    let open = meet(&home().env("BYTECAVE__P2P__STORE_ACCESS", "open"), Over::Ws);
+    let open = meet(home().env("BYTECAVE__P2P__STORE_ACCESS", "open"), Over::Ws);
     let answer = store(&open);
     assert_eq!(answer["success"], true, "{answer}");
     let hex = answer["cid"].as_str().unwrap();
@@ -551,7 +545,7 @@ fn stores_are_taken_as_the_setting_says() {
 #[test]
 fn a_peer_has_no_more_connections_than_it_may() {
     let home = home().env("BYTECAVE__P2P__MAX_CONNECTIONS_PER_PEER", "3");
-    let met = meet(&home, Over::Tcp);
+    let met = meet(home, Over::Tcp);
     let address = met.node.multiaddr(Over::Tcp);
     for _ in 0..12 {
         // Some are refused in the handshake, some are closed after it.
@@ -572,7 +566,7 @@ fn a_peer_has_no_more_connections_than_it_may() {
 #[test]
 fn announcements_are_exchanged_and_false_ones_bounded() {
     let home = home().env("BYTECAVE__P2P__ANNOUNCE_INTERVAL", "1s");
-    let met = meet(&home, Over::Tcp);
+    let met = meet(home, Over::Tcp);
     let heard = met.peer.ask("heard", json!({"from": met.id}));
     let ours = &heard[0]["message"];
     assert_eq!(ours["peerId"], met.id, "{heard}");

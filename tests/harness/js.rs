@@ -88,7 +88,10 @@ impl Js {
 
     /// A peer that means harm; see `hostile.mjs`.
     pub(crate) fn hostile() -> Self {
-        Self::start("hostile.mjs", json!({"listen": [], "subscribe": false, "dht": false}))
+        Self::start(
+            "hostile.mjs",
+            json!({"listen": [], "subscribe": false, "dht": false}),
+        )
     }
 
     /// The relay of the existing network; see `relay.mjs`.

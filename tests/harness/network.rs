@@ -102,21 +102,28 @@ impl Running {
 pub(crate) struct Met {
     pub(crate) peer: Js,
     pub(crate) node: Running,
+    // The node's directory lives as long as it does.
+    _home: Home,
     /// The node's peer id.
     pub(crate) id: String,
 }
 
 /// Starts a node in `home` and a peer, and connects the peer to it.
-pub(crate) fn meet(home: &Home, over: Over) -> Met {
+pub(crate) fn meet(home: Home, over: Over) -> Met {
     meet_with(home, over, Js::peer(json!({})))
 }
 
 /// Starts a node in `home` and connects this peer to it.
-pub(crate) fn meet_with(home: &Home, over: Over, peer: Js) -> Met {
+pub(crate) fn meet_with(home: Home, over: Over, peer: Js) -> Met {
     let node = home.start();
     peer.connect(&node.multiaddr(over));
     let id = node.peer_id();
-    Met { peer, node, id }
+    Met {
+        peer,
+        node,
+        _home: home,
+        id,
+    }
 }
 
 impl Met {
