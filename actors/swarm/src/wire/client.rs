@@ -13,6 +13,7 @@ use bytes::Bytes;
 use libp2p::{Multiaddr, Stream, StreamProtocol};
 use serde::Deserialize;
 use serde_json::Value;
+use tracing::trace;
 
 use super::frame::{self, BLOB_FRAME_BYTES, FrameError, MAX_BLOB_BYTES, Pace, SMALL_FRAME_BYTES};
 use super::streams::{OpenError, StreamControl};
@@ -124,7 +125,10 @@ impl Client {
         protocol: &'static str,
     ) -> Result<Stream, SwarmError> {
         match self.control.open(&peer, names).await {
-            Ok(opened) => Ok(opened.stream),
+            Ok(opened) => {
+                trace!(%peer, protocol = %opened.protocol, "stream opened");
+                Ok(opened.stream)
+            }
             Err(OpenError::Unreachable(cause)) => Err(SwarmError::Unreachable { peer, cause }),
             Err(OpenError::Unsupported) => Err(SwarmError::Unsupported { peer, protocol }),
             Err(OpenError::Busy) => Err(self.full()),
