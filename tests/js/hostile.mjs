@@ -7,6 +7,8 @@ import { write } from './frames.mjs'
 import { ANNOUNCE, addresses, networkCommands, node } from './libp2p.mjs'
 
 const MESHSUB = '/meshsub/1.1.0'
+// How long a write may wait for the node to read on.
+const UNREAD_MS = 5_000
 // Messages in one frame: well below what an honest node accepts as its largest.
 const MESSAGES_A_FRAME = 20
 
@@ -50,8 +52,9 @@ run(async options => {
     const open = await stream(peer)
     let sent = 0
     try {
+      const late = () => pause(UNREAD_MS).then(() => { throw new Error('the node reads no more of it') })
       for (const frame of frames) {
-        await write(open, frame)
+        await Promise.race([write(open, frame), late()])
         sent++
       }
       await pause(200)
