@@ -284,7 +284,12 @@ fn peers_are_asked_for_with_the_token() {
         let ended = ended.map_or_else(|error| error.exit().code(), Exit::code);
         assert_eq!(ended, code, "{flags:?} {body}");
         let request = node.request();
-        assert!(request.starts_with("GET /peers HTTP/1.1\r\n"), "{request}");
+        let asked = if flags.contains(&"--connected") {
+            "GET /peers?state=connected HTTP/1.1\r\n"
+        } else {
+            "GET /peers HTTP/1.1\r\n"
+        };
+        assert!(request.starts_with(asked), "{request}");
         assert!(request.contains("Bearer 0123456789abcdef\r\n"), "{request}");
     }
 }

@@ -36,8 +36,10 @@ pub(crate) struct Snapshot {
     pub(crate) multiaddrs: Vec<String>,
     /// Peers connected now.
     pub(crate) connected: u64,
-    /// Connected and remembered peers.
+    /// Connected and remembered peers, as many as the node gives at once.
     pub(crate) peers: Vec<Peer>,
+    /// All that there are of those asked for.
+    total: Option<u64>,
     /// The configured relays.
     #[serde(default)]
     pub(crate) relays: Vec<Relay>,
@@ -46,6 +48,14 @@ pub(crate) struct Snapshot {
     pub(crate) links: Vec<Link>,
     /// Whether others can reach the node.
     pub(crate) reachability: Reachability,
+}
+
+impl Snapshot {
+    /// How many peers there are of those asked for, also those that were not given.
+    pub(crate) fn total(&self) -> u64 {
+        let given = u64::try_from(self.peers.len()).unwrap_or(u64::MAX);
+        self.total.unwrap_or(given).max(given)
+    }
 }
 
 /// What is looked at in a peer.

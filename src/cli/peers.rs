@@ -46,6 +46,19 @@ pub(crate) struct PeersArgs {
 }
 
 impl PeersArgs {
+    /// What the node leaves out by itself: it gives only so many at once.
+    fn query(&self) -> Vec<(&'static str, String)> {
+        let state = match (self.connected, self.live) {
+            (true, _) => Some("connected"),
+            (false, true) => Some("live"),
+            (false, false) => None,
+        };
+        state
+            .map(|state| ("state", state.to_owned()))
+            .into_iter()
+            .collect()
+    }
+
     fn want(&self, peer: &Peer) -> bool {
         let keeps = |shard| {
             let info = peer.info.as_ref();
@@ -66,7 +79,7 @@ pub(crate) fn run(context: &Context, args: &PeersArgs) -> Result<(), CliError> {
     let client = context.client(Patience::WhileBytesCome)?;
     let mut value: Value = block_on(async {
         client
-            .json(client.request(Method::GET, &["peers"], &[]))
+            .json(client.request(Method::GET, &["peers"], &args.query()))
             .await
     })?;
     let network = Network::read(&value).map_err(|error| CliError::Strange {
@@ -103,7 +116,7 @@ fn text(snapshot: &Snapshot, args: &PeersArgs, now: SystemTime) -> String {
         .filter(|peer| args.want(peer))
         .map(|peer| row(peer, now))
         .collect();
-    let beneath = beneath(snapshot);
+    let beneath = beneath(snapshot, args);
     if rows.is_empty() {
         return beneath.to_string();
     }
@@ -181,11 +194,18 @@ fn ago(milliseconds: u64, now: SystemTime) -> String {
 }
 
 /// What stands below the table: how many, relays, links, addresses, reachability.
-fn beneath(snapshot: &Snapshot) -> Fields {
-    let mut fields = Fields::default().with(
-        "connected",
-        format_args!("{} of {} known", snapshot.connected, snapshot.peers.len()),
-    );
+fn beneath(snapshot: &Snapshot, args: &PeersArgs) -> Fields {
+    let given = u64::try_from(snapshot.peers.len()).unwrap_or(u64::MAX);
+    let more = snapshot.total().saturating_sub(given);
+    let more = (more > 0).then(|| format!("{more}, which the node did not list"));
+    let connected = if args.query().is_empty() {
+        format!("{} of {} known", snapshot.connected, snapshot.total())
+    } else {
+        snapshot.connected.to_string()
+    };
+    let mut fields = Fields::default()
+        .with("connected", connected)
+        .with_some("more", more);
     for relay in &snapshot.relays {
         let why = relay.reason.as_ref();
         let why = why.map(|why| format!(": {}", printable(why)));
@@ -334,6 +354,18 @@ mod tests {
             ..args()
         });
         assert!(none.starts_with("connected"), "{none}");
+    }
+
+    #[test]
+    fn peers_that_were_not_listed_are_counted() {
+        let mut value = answer();
+        value["total"] = json!(1500);
+        let Ok(Network::On(snapshot)) = Network::read(&value) else {
+            panic!("the answer is one");
+        };
+        let text = text(&snapshot, &PeersArgs::default(), UNIX_EPOCH + NOW);
+        assert!(text.contains("2 of 1500 known"), "{text}");
+        assert!(text.contains("1497, which the node did not list"), "{text}");
     }
 
     #[test]

@@ -196,7 +196,7 @@ fn seen(p2p: &P2p, snapshot: &Snapshot) -> Vec<Finding> {
 
 fn peers(p2p: &P2p, snapshot: &Snapshot) -> Finding {
     let check = "peers";
-    let known = snapshot.peers.len();
+    let known = snapshot.total();
     let text = format!("{} connected, {known} known", snapshot.connected);
     if snapshot.connected > 0 {
         return Finding::ok(check, text);
