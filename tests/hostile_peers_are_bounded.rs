@@ -23,6 +23,7 @@ fn impatient() -> Home {
         .env("BYTECAVE__P2P__REQUEST_TIMEOUT", "2s")
         .env("BYTECAVE__P2P__MAX_BODY_MEMORY", "96MiB")
         .env("BYTECAVE__P2P__MAX_MEMBERS", "64")
+        .env("BYTECAVE__P2P__MAX_CONNECTIONS", "64")
 }
 
 /// A node under attack, and an honest peer that must notice nothing of it.
@@ -137,7 +138,6 @@ fn streams_that_drip_or_never_end_are_cut_off() {
 #[test]
 fn a_thousand_connections_leave_room_for_others() {
     let home = impatient()
-        .env("BYTECAVE__P2P__MAX_CONNECTIONS", "64")
         .env("BYTECAVE__P2P__MAX_PENDING_CONNECTIONS", "32")
         .env("BYTECAVE__P2P__DIAL_TIMEOUT", "2s");
     let besieged = Besieged::new(home);
