@@ -88,6 +88,11 @@ bench: build ## benches, and the load comparison beside this machine's own limit
 test-image: build ## build the container image from the built node, run it, stop it
 	@.ci/test-image
 
+.PHONY: test-nat
+test-nat: deps ## nodes behind NATs in network namespaces: hole punching and relays (as root)
+	@.ci/rocksdb build debug cargo build --locked --bin bytecave
+	@.ci/nat $(ARGS)
+
 .PHONY: clean
 clean: ## remove what was built (never a data directory)
 	cargo clean

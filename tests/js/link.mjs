@@ -8,7 +8,7 @@ import { content, told } from './content.mjs'
 const BROWSER_MS = 30_000
 const FRAME_LIMIT = 64 * 1024 * 1024
 
-export async function linkServer (port) {
+export async function linkServer (port, host = '127.0.0.1') {
   let server
   let mute = false
   let requests = 0
@@ -45,7 +45,7 @@ export async function linkServer (port) {
   }
 
   const listen = async at => {
-    server = new WebSocketServer({ host: '127.0.0.1', port: at, maxPayload: FRAME_LIMIT })
+    server = new WebSocketServer({ host, port: at, maxPayload: FRAME_LIMIT })
     server.on('connection', socket => {
       socket.on('message', data => hear(socket, data.toString()))
       socket.on('error', err => console.error('storage link:', err.message))
@@ -88,7 +88,7 @@ export async function linkServer (port) {
   }
 
   return {
-    url: () => `ws://127.0.0.1:${bound}`,
+    url: () => `ws://${host}:${bound}`,
     nodes: () => [...nodes.values()].map(one => one.registration),
     commands: {
       // Waits until a node (or any) has a standing link, registered so often since the start; gives its last registration.

@@ -1,6 +1,6 @@
 // The relay of the existing network, in the form that the tests need: circuit relay v2, announcements, the list of
 // peers, and the storage links with the browser's side of them. Options: those of `node` in libp2p.mjs, and `link`
-// (port of the storage links; 0 for any).
+// (port of the storage links; 0 for any) and `linkHost` (their address; this machine's loopback unless told).
 import { run } from './commands.mjs'
 import { authorize, account } from './account.mjs'
 import { content, cidOf } from './content.mjs'
@@ -11,7 +11,7 @@ import { linkServer } from './link.mjs'
 run(async options => {
   const network = await node({ ...options, relay: true })
   const { libp2p, heard } = network
-  const link = await linkServer(options.link ?? 0)
+  const link = await linkServer(options.link ?? 0, options.linkHost)
 
   await libp2p.handle('/bytecave/relay/peers/1.0.0', async stream => {
     const registered = link.nodes()
