@@ -11,7 +11,7 @@ use libp2p::{Multiaddr, PeerId as WirePeerId};
 use super::address::{Clean, Scope, clean, scope_of};
 use super::{
     ADDRESSES_LIMIT, BACKOFF_CONFIGURED_MAX, BACKOFF_MAX, BACKOFF_MIN, CONNECTIONS_LIMIT,
-    FAILURES_LIMIT, RememberedPeer, STABLE_AFTER, Teller,
+    FAILURES_LIMIT, OURS, RememberedPeer, STABLE_AFTER, Teller,
 };
 
 /// How a peer came to be a member, which decides when it is forgotten.
@@ -382,8 +382,17 @@ impl Member {
             },
             live: self.is_live(now_ms, timeout_ms),
             announced: self.announced.clone(),
-            info: self.info.clone(),
+            info: self.info.clone().map(|info| self.completed(info)),
         }
+    }
+
+    /// What it said of itself; the programs of the first network leave the protocols to identify.
+    fn completed(&self, mut info: PeerInfo) -> PeerInfo {
+        if info.protocols.is_empty() {
+            let ours = self.protocols.iter().filter(|name| name.starts_with(OURS));
+            info.protocols = ours.cloned().collect();
+        }
+        info
     }
 }
 

@@ -128,6 +128,13 @@ fn what_a_peer_says_of_itself_is_told() {
     assert!(view.multiaddrs.contains(&used), "{:?}", view.multiaddrs);
     assert_eq!(members.speaks(&peer(1), INFO), Some(true));
     assert_eq!(members.speaks(&peer(1), "/other"), Some(false));
+
+    // The programs of the first network name no protocols in their info.
+    let mut info = view.info.clone().unwrap();
+    info.protocols.clear();
+    members.info_received(peer(1), info, NOW);
+    let completed = members.views(NOW, 10).remove(0).info.unwrap();
+    assert_eq!(completed.protocols, [INFO]);
     assert_eq!(members.speaks(&peer(2), INFO), None);
 }
 
