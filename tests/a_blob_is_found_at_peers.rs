@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::harness::client::Request;
 use crate::harness::js::{Js, hex_cid};
 use crate::harness::network::{Over, home};
-use crate::harness::{Home, Running, content};
+use crate::harness::{Home, Running, content, wait_for};
 
 fn joined(addresses: &[&str]) -> Home {
     home().env("P2P_BOOTSTRAP_PEERS", &addresses.join(","))
@@ -56,7 +56,11 @@ fn of_an_existing_peer() {
         assert_eq!(got.header("content-type"), Some("image/png"));
         // Its shard is ours: it is kept, and nobody is asked again.
         assert_eq!(asked(&peer, &cid), 1);
-        assert_eq!(client.get(&format!("/retrieve/{cid}?local=1")).status, 200);
+        // Keeping it does not hold up the answer.
+        wait_for("the blob to be kept", || {
+            let local = client.get(&format!("/retrieve/{cid}?local=1"));
+            (local.status == 200).then_some(())
+        });
         assert_eq!(client.retrieve(&cid).status, 200);
         assert_eq!(asked(&peer, &cid), 1);
     }

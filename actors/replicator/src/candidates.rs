@@ -53,12 +53,14 @@ fn rank(peer: &PeerView, facts: Option<&StoreFacts>, cid: &BlobCid) -> Option<Ra
     if !protocols.is_empty() && !serves {
         return None;
     }
+    // Programs of the first version answer who they are, and not which protocols they speak.
+    let member = info.is_some() || peer.announced.is_some();
     let keeps = keeps(peer, facts, cid);
     let direct = peer.connection == Some(ConnectionKind::Direct);
     match (direct, keeps) {
         (true, Some(true)) => Some(Rank::Keeper),
-        (true, None) if serves || peer.announced.is_some() => Some(Rank::Unknown),
-        (true, Some(false)) if serves => Some(Rank::Other),
+        (true, None) if member => Some(Rank::Unknown),
+        (true, Some(false)) => Some(Rank::Other),
         (false, Some(true)) if peer.live => Some(Rank::Away),
         _ => None,
     }
@@ -147,10 +149,13 @@ mod tests {
     }
 
     #[test]
-    fn a_program_of_the_first_version_is_known_by_its_announcements() {
+    fn a_program_of_the_first_version_is_known_by_what_it_says() {
         let mut old = view(1);
         old.info = None;
         old.announced = Some(announced());
+        let mut answers = view(4);
+        answers.info.as_mut().unwrap().protocols.clear();
+        assert_eq!(ranked(vec![answers]), [peer(4)]);
         let mut other_count = keeping(2, 0, 3);
         other_count.info.as_mut().unwrap().shard_count =
             Some(bytecave_core::ShardCount::new(32).unwrap());

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::{NO_STORE, ProblemDocument, query};
 use crate::problem::{Code, Problem};
-use crate::state::{Shared, recovering};
+use crate::state::Shared;
 
 /// Most peers in an answer, and how many there are when the client names no number.
 const LIMIT: usize = 1000;
@@ -95,8 +95,8 @@ pub(crate) async fn peers(
     }
     let answer = match shared.network() {
         Some(network) => on(&network, limit, state.unwrap_or(State::All)),
-        None if is_off(&shared) => off(),
-        None => return Err(recovering()),
+        // In the first second of a node nothing is known yet.
+        None => nobody(!is_off(&shared)),
     };
     Ok(HttpResponse::Ok().insert_header(NO_STORE).json(answer))
 }
@@ -123,9 +123,9 @@ fn on(network: &SwarmSnapshot, limit: usize, state: State) -> PeersAnswer {
     }
 }
 
-fn off() -> PeersAnswer {
+fn nobody(enabled: bool) -> PeersAnswer {
     PeersAnswer {
-        enabled: false,
+        enabled,
         multiaddrs: Vec::new(),
         connected: 0,
         total: 0,

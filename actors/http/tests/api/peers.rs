@@ -319,7 +319,11 @@ async fn peers_are_chosen_by_state_and_number() {
 #[actix::test]
 async fn without_networking_there_is_nobody_and_it_says_so() {
     let node = Node::up().await;
-    node.get("/peers").await.problem(503, "recovering");
+    let peers = node.get("/peers").await.json();
+    assert_eq!(
+        (&peers["enabled"], &peers["connected"]),
+        (&json!(true), &json!(0))
+    );
     let reason = "P2P_ENABLED is false".to_owned();
     node.tell_part(ActorName::Swarm, PartState::Disabled { reason })
         .await;
