@@ -48,11 +48,11 @@ pub(crate) const TEXT_LIMIT: usize = 128;
 /// First pause after a failed dial; it doubles with each.
 const BACKOFF_MIN: Duration = Duration::from_secs(2);
 /// Longest pause between dials of a peer.
-const BACKOFF_MAX: Duration = Duration::from_secs(3600);
+const BACKOFF_MAX: Duration = Duration::from_hours(1);
 /// Longest pause between dials of a configured peer: an operator who mends a relay sees it soon.
 const BACKOFF_CONFIGURED_MAX: Duration = Duration::from_secs(30);
 /// A connection that lasted this long makes good for the failures before it.
-const STABLE_AFTER: Duration = Duration::from_secs(60);
+const STABLE_AFTER: Duration = Duration::from_mins(1);
 /// Failures are not counted further: the pause has reached its longest before.
 const FAILURES_LIMIT: u32 = 16;
 /// New strangers in a minute, from all tellers.
@@ -60,7 +60,7 @@ const NEW_STRANGERS_PER_MINUTE: u32 = 256;
 /// New strangers in a minute from one teller.
 const NEW_STRANGERS_PER_TELLER: u32 = 64;
 /// Change of the time a peer was heard that makes the remembered state worth writing.
-const HEARD_WORTH_WRITING: Duration = Duration::from_secs(600);
+const HEARD_WORTH_WRITING: Duration = Duration::from_mins(10);
 
 /// Who told of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -20,6 +20,7 @@ const BURST: u64 = 12;
 const PEERS_LIMIT: usize = 8192;
 
 /// The last of a peer.
+#[expect(clippy::struct_field_names, reason = "the unit stands in each name")]
 #[derive(Debug, Clone, Copy)]
 struct Last {
     timestamp_ms: u64,
