@@ -7,6 +7,7 @@
 //! keys/unlock.key   opens the keyring in db/ (0600); elsewhere by store.unlock_key_file
 //! keys/api-token    what callers of protected routes show (0600)
 //! db/               RocksDB
+//! p2p/              which peers are remembered
 //! tmp/              uploads on their way; emptied at each start
 //! ```
 //!
@@ -27,11 +28,11 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 /// What may stand in a data directory; `lost+found` is a fresh volume's.
-const OURS: [&str; 5] = ["LOCK", "keys", "db", "tmp", "lost+found"];
+const OURS: [&str; 6] = ["LOCK", "keys", "db", "p2p", "tmp", "lost+found"];
 /// What a salvage leaves beside the database: the damaged one, or a half-made new one.
 const SALVAGE: &str = "db.";
 /// What the first ByteCave's data directories hold.
-const FIRST_BYTECAVE: [&str; 2] = ["blobs", "p2p"];
+const FIRST_BYTECAVE: [&str; 2] = ["blobs", "p2p/peer-id.json"];
 /// No key file of ours is longer.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
@@ -246,6 +247,13 @@ pub(crate) fn exposed_keys(paths: &[PathBuf]) -> Vec<&PathBuf> {
 }
 
 fn check_entries(root: &Path) -> Result<(), DataDirError> {
+    let first = |found: &&str| root.join(found).exists();
+    if let Some(found) = FIRST_BYTECAVE.into_iter().find(first) {
+        return Err(DataDirError::FirstByteCave {
+            path: root.to_owned(),
+            found: found.to_owned(),
+        });
+    }
     let entries = fs::read_dir(root).map_err(io_error("read", root))?;
     let mut foreign = None;
     for entry in entries {
@@ -254,12 +262,6 @@ fn check_entries(root: &Path) -> Result<(), DataDirError> {
             .file_name()
             .to_string_lossy()
             .into_owned();
-        if FIRST_BYTECAVE.contains(&name.as_str()) {
-            return Err(DataDirError::FirstByteCave {
-                path: root.to_owned(),
-                found: name,
-            });
-        }
         if !OURS.contains(&name.as_str()) && !name.starts_with(SALVAGE) {
             foreign = Some(name);
         }
@@ -440,6 +442,20 @@ mod tests {
         ));
         assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
         fs::create_dir(temp.path().join("blobs")).unwrap();
+        assert!(matches!(
+            DataDir::open(temp.path()),
+            Err(DataDirError::FirstByteCave { .. })
+        ));
+    }
+
+    #[test]
+    fn what_the_network_remembers_is_ours_and_the_first_node_s_is_not() {
+        let temp = tempfile::tempdir().unwrap();
+        let p2p = temp.path().join("p2p");
+        fs::create_dir(&p2p).unwrap();
+        fs::write(p2p.join("members.json"), "").unwrap();
+        assert!(DataDir::open(temp.path()).is_ok());
+        fs::write(p2p.join("peer-id.json"), "").unwrap();
         assert!(matches!(
             DataDir::open(temp.path()),
             Err(DataDirError::FirstByteCave { .. })
