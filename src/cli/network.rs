@@ -63,7 +63,8 @@ impl Snapshot {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Peer {
     /// Its id.
-    pub(crate) peer_id: String,
+    #[serde(rename = "peerId")]
+    pub(crate) id: String,
     /// `direct` or `relayed` while it is connected.
     pub(crate) connection: Option<String>,
     /// Where it is reached.
@@ -162,8 +163,12 @@ pub(crate) fn shards_in_short(info: Option<&PeerInfo>) -> String {
         (ranges, _) => {
             let named: Vec<String> = ranges.iter().take(NAMED).map(range_in_short).collect();
             let more = ranges.len().saturating_sub(NAMED);
-            let more = (more > 0).then(|| format!(" +{more}")).unwrap_or_default();
-            format!("{}{more}", named.join(","))
+            let named = named.join(",");
+            if more > 0 {
+                format!("{named} +{more}")
+            } else {
+                named
+            }
         }
     }
 }

@@ -97,7 +97,7 @@ pub(crate) fn run(context: &Context, args: &PeersArgs) -> Result<(), CliError> {
             .peers
             .iter()
             .filter(|peer| args.want(peer))
-            .try_for_each(|peer| line(printable(&peer.peer_id))),
+            .try_for_each(|peer| line(printable(&peer.id))),
         Network::On(snapshot) => line(text(&snapshot, args, SystemTime::now())),
     }
 }
@@ -160,12 +160,12 @@ fn row(peer: &Peer, now: SystemTime) -> [String; 7] {
     let rtt = peer
         .rtt_ms
         .map_or_else(|| "-".to_owned(), |rtt| format!("{rtt} ms"));
-    let own_end = format!("/p2p/{}", peer.peer_id);
+    let own_end = format!("/p2p/{}", peer.id);
     let address = peer.multiaddrs.first().map_or("-", |address| {
         address.strip_suffix(&own_end).unwrap_or(address)
     });
     [
-        printable(&peer.peer_id),
+        printable(&peer.id),
         how,
         rtt,
         ago(peer.last_seen_ms, now),
@@ -243,7 +243,7 @@ mod tests {
 
     use super::*;
 
-    const NOW: Duration = Duration::from_secs(1_800_000_000);
+    const NOW: Duration = Duration::from_hours(500_000);
 
     fn answer() -> Value {
         let ago = |seconds: u64| (NOW.as_secs() - seconds) * 1000;

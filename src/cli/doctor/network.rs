@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, TcpListener, UdpSocket};
 
-use bytecave_config::{Config, ListenAddress, P2p};
+use bytecave_config::{Config, ListenAddress, P2p, SecretFile};
 use reqwest::Method;
 use serde_json::Value;
 
@@ -44,7 +44,7 @@ pub(super) fn network(
 /// The files of `/tls/ws` addresses.
 fn certificate(p2p: &P2p) -> Vec<Finding> {
     let certificate = p2p.tls_certificate_file.as_deref();
-    let key = p2p.tls_key_file.as_ref().map(|file| file.path());
+    let key = p2p.tls_key_file.as_ref().map(SecretFile::path);
     let named = [
         ("p2p.tls_certificate_file", certificate),
         ("p2p.tls_key_file", key),
