@@ -162,14 +162,7 @@ async fn serve(loaded: &Loaded, telemetry: &Telemetry) -> Result<End, NodeError>
     let swarm_options = swarm_options(config, &keys, &mailboxes, &data_dir, metrics)?;
     let store_port = mailboxes.store_port();
     let replicator_port = mailboxes.replicator_port();
-    let replicator_options = ReplicatorOptions {
-        settings: config.p2p.clone(),
-        has_registry: config.registry.contract_address.is_some(),
-        store: store_port.clone(),
-        swarm: mailboxes.swarm_port(),
-        listeners: mailboxes.part_listeners(),
-        watch: mailboxes.watch(ActorName::Replicator),
-    };
+    let replicator_options = replicator_options(config, &mailboxes);
     let events = mailboxes.store_events();
     let listeners = mailboxes.part_listeners();
     let watch = |actor| mailboxes.watch(actor);
@@ -294,6 +287,17 @@ fn swarm_options(
         metrics,
         watch: mailboxes.watch(ActorName::Swarm),
     })
+}
+
+fn replicator_options(config: &Config, mailboxes: &Mailboxes) -> ReplicatorOptions {
+    ReplicatorOptions {
+        settings: config.p2p.clone(),
+        has_registry: config.registry.contract_address.is_some(),
+        store: mailboxes.store_port(),
+        swarm: mailboxes.swarm_port(),
+        listeners: mailboxes.part_listeners(),
+        watch: mailboxes.watch(ActorName::Replicator),
+    }
 }
 
 /// What the node calls itself.
