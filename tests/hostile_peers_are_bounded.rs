@@ -75,7 +75,7 @@ impl Besieged {
         assert_eq!(connections["lost"], json!([]), "{what}: {connections}");
         assert_eq!(self.node.client().get("/live").status, 200);
         let grown = self.node.resident_bytes().saturating_sub(self.before);
-        println!("{what}: memory grew by {} KiB", grown / 1024);
+        eprintln!("{what}: memory grew by {} KiB", grown / 1024);
         assert!(grown < GROWTH, "{what}: memory grew by {grown} bytes");
     }
 }
@@ -88,7 +88,7 @@ fn a_thousand_strangers_push_nobody_out() {
     besieged.stands(&format!("a thousand strangers announced: {sent}"));
     let network = besieged.node.network();
     let peers = network["peers"].as_array().unwrap();
-    println!("{} peers are known afterwards", peers.len());
+    eprintln!("{} peers are known afterwards", peers.len());
     assert!(peers.len() <= 64, "{} peers are known", peers.len());
     let honest = besieged.node.view_of(besieged.honest.peer_id());
     assert!(honest.is_some_and(|view| view["connection"].is_string()));
@@ -153,7 +153,7 @@ fn a_thousand_connections_leave_room_for_others() {
         }
         idle.push(stream);
     }
-    println!("{} connections were accepted by the system", idle.len());
+    eprintln!("{} connections were accepted by the system", idle.len());
     besieged.stands("a thousand idle connections");
     wait_for("the idle connections to be closed", || {
         idle.retain_mut(|stream| !is_closed(stream));

@@ -139,7 +139,7 @@ mod tests {
         let limits = Limits {
             members: 10,
             connections: 10,
-            timeout: Duration::from_secs(180),
+            timeout: Duration::from_mins(3),
         };
         let mut members = Members::new(own(), limits);
         let own: libp2p::Multiaddr = "/ip4/127.0.0.1/tcp/1".parse().unwrap();

@@ -31,7 +31,7 @@ fn members(limit: usize) -> Members {
     let limits = Limits {
         members: limit,
         connections: 1,
-        timeout: Duration::from_secs(180),
+        timeout: Duration::from_mins(3),
     };
     Members::new(own(), limits)
 }
