@@ -21,6 +21,7 @@ mod full_disks_and_quotas_answer_507;
 mod hostile_peers_are_bounded;
 mod javascript_peers_are_served;
 mod kill_minus_nine;
+mod nodes_find_one_another;
 mod nothing_of_the_content_is_on_disk;
 mod strangers_are_kept_out;
 mod the_command_line_drives_a_node;
