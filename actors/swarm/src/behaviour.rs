@@ -22,10 +22,13 @@ use crate::addresses::ip_of;
 use crate::announce::{ANNOUNCE_TOPIC, BROADCAST_TOPIC};
 use crate::book::{Book, SharedMembers};
 use crate::candidates::Candidates;
+use crate::dial_back::{DIAL_LIMIT, DialBack};
+use crate::direct_only::DirectOnly;
 use crate::gate::Gate;
 use crate::ids;
 use crate::keep::Keep;
 use crate::options::StartError;
+use crate::punch::Punch;
 use crate::wire::streams::Streams;
 
 /// Which family of protocols this is; the existing network says the same.
@@ -61,9 +64,9 @@ pub(crate) struct Behaviour {
     pub(crate) gossip: Gossip,
     mdns: Toggle<mdns::tokio::Behaviour>,
     relay: Toggle<relay::client::Behaviour>,
-    punch: Toggle<dcutr::Behaviour>,
-    nat: Candidates,
-    nat_server: autonat::v2::server::Behaviour,
+    punch: Toggle<Punch>,
+    nat: DirectOnly<Candidates>,
+    nat_server: DirectOnly<DialBack>,
     upnp: Toggle<upnp::tokio::Behaviour>,
     pub(crate) relay_server: Toggle<relay::Behaviour>,
     streams: Streams,
@@ -112,9 +115,14 @@ pub(crate) fn build(from: Ingredients<'_>) -> Result<Behaviour, StartError> {
         gossip: gossip(keypair)?,
         mdns: mdns(settings, local)?.into(),
         relay: relay.into(),
-        punch: punch.then(|| dcutr::Behaviour::new(local)).into(),
-        nat: Candidates::new(autonat::v2::client::Behaviour::default()),
-        nat_server: autonat::v2::server::Behaviour::default(),
+        punch: punch
+            .then(|| Punch::new(dcutr::Behaviour::new(local)))
+            .into(),
+        nat: DirectOnly::new(Candidates::new(autonat::v2::client::Behaviour::default())),
+        nat_server: DirectOnly::new(DialBack::new(
+            autonat::v2::server::Behaviour::default(),
+            DIAL_LIMIT,
+        )),
         upnp: settings
             .enable_upnp
             .then(upnp::tokio::Behaviour::default)

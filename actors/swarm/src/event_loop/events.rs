@@ -4,13 +4,14 @@ use std::time::Instant;
 
 use libp2p::core::transport::ListenerId;
 use libp2p::swarm::{ListenError, SwarmEvent};
-use libp2p::{Multiaddr, autonat, dcutr, mdns, relay, upnp};
+use libp2p::{Multiaddr, autonat, mdns, relay, upnp};
 
 use super::{EventLoop, jitter, now_ms};
 use crate::addresses::is_relayed;
 use crate::behaviour::BehaviourEvent;
 use crate::ids;
 use crate::members::Teller;
+use crate::punch::Punched;
 
 impl EventLoop {
     pub(super) fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
@@ -177,13 +178,22 @@ impl EventLoop {
         }
     }
 
-    fn on_punched(&mut self, event: &dcutr::Event) {
-        let peer = event.remote_peer_id;
-        self.evidence.punch(event.result.is_ok());
-        match &event.result {
-            Ok(_) => tracing::debug!(%peer, "hole punched"),
-            Err(error) => tracing::debug!(%peer, %error, "no hole punched"),
+    fn on_punched(&mut self, event: &Punched) {
+        match event {
+            Punched::Told(event) => {
+                let peer = event.remote_peer_id;
+                self.evidence.punch(event.result.is_ok());
+                match &event.result {
+                    Ok(_) => tracing::debug!(%peer, "hole punched"),
+                    Err(error) => tracing::debug!(%peer, %error, "no hole punched"),
+                }
+            }
+            Punched::InVain(peer) => {
+                self.evidence.punch(false);
+                tracing::debug!(%peer, "no hole punched: no dial came through");
+            }
         }
+        self.news = true;
     }
 
     fn on_confirmed(&mut self, address: &Multiaddr) {

@@ -8,6 +8,7 @@ use libp2p::swarm::{DialError, SwarmEvent};
 use super::{NetworkMetrics, inc};
 use crate::behaviour::BehaviourEvent;
 use crate::members::has_address_form;
+use crate::punch::Punched;
 
 impl NetworkMetrics {
     /// Counts an event.
@@ -51,7 +52,7 @@ impl NetworkMetrics {
             BehaviourEvent::Identify(event) => libp2p.record(event),
             BehaviourEvent::Kad(event) => libp2p.record(event),
             BehaviourEvent::Gossip(event) => libp2p.record(event),
-            BehaviourEvent::Punch(event) => libp2p.record(event),
+            BehaviourEvent::Punch(Punched::Told(event)) => libp2p.record(event),
             BehaviourEvent::RelayServer(event) => libp2p.record(event),
             _ => {}
         }
