@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::client::Request;
 use crate::harness::js::{Js, hex_cid, told};
 use crate::harness::network::{Met, Over, home, meet};
-use crate::harness::{Home, Running, content, free_port};
+use crate::harness::{Home, Running, content, free_port, wait_for};
 
 fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
@@ -144,8 +144,10 @@ fn the_link_is_found_at_the_port_of_the_relay() {
         .env("BYTECAVE__P2P__STORAGE_LINK_PORT", &port);
     let linked = link(&home, relay);
     linked.stored(&which(1));
-    let network = linked.node.network();
-    assert_eq!(network["links"][0]["registered"], true, "{network}");
+    wait_for("the link to be told of", || {
+        let network = linked.node.network();
+        (network["links"][0]["registered"] == true).then_some(())
+    });
 }
 
 #[test]
@@ -418,7 +420,7 @@ fn a_node_behind_a_relay_is_reached_through_it() {
     let home = at(&relay);
     let linked = link(&home, relay);
     let circuit = format!("{}/p2p-circuit/p2p/{}", linked.relay.tcp(), linked.id);
-    crate::harness::wait_for("the reservation", || {
+    wait_for("the reservation", || {
         let health = linked.node.client().health();
         let listed = health["multiaddrs"].as_array()?;
         listed.iter().any(|a| *a == json!(circuit)).then_some(())

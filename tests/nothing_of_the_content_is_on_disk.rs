@@ -179,7 +179,7 @@ fn compare(homes: &[Home; 5], secret: &[Vec<u8>], gone: &[u8]) {
             continue;
         }
         let size: usize = files.iter().map(|(_, bytes)| bytes.len()).sum();
-        assert!(size > SIZES.iter().sum(), "the blobs are there");
+        assert!(size > SIZES.iter().sum::<usize>(), "the blobs are there");
         for blob in secret.iter().map(Vec::as_slice).chain([gone]) {
             absent(&files, blob);
             // Nor in the log of the node, at its usual level.

@@ -254,6 +254,14 @@ pub(crate) fn answered(mut heard: Value) -> Value {
     heard["answer"].take()
 }
 
+/// Asserts that an answer refuses, for a reason with these words in it.
+#[track_caller]
+pub(crate) fn refused(answer: &Value, words: &str) {
+    assert_eq!(answer["success"], false, "{answer}");
+    let error = answer["error"].as_str().unwrap();
+    assert!(error.contains(words), "{words:?} is not in {error:?}");
+}
+
 /// What stands in an answer in place of these bytes.
 pub(crate) fn told(content: &[u8]) -> Value {
     json!({"size": content.len(), "sha256": content::hex(&content::sha256(content)), "padded": true})

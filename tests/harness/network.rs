@@ -80,13 +80,6 @@ impl Running {
         });
     }
 
-    /// Waits until it is connected to a peer.
-    pub(crate) fn wait_connected(&self, peer: &str) {
-        wait_for(&format!("a connection with {peer}"), || {
-            self.view_of(peer)?["connection"].is_string().then_some(())
-        });
-    }
-
     /// Waits until it is not connected to a peer any more.
     pub(crate) fn wait_disconnected(&self, peer: &str) {
         wait_for(&format!("the end of the connection with {peer}"), || {
