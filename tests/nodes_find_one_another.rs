@@ -254,6 +254,19 @@ fn a_memory_that_cannot_be_read_is_set_aside_and_stops_nothing() {
     assert!(text.contains(&ids[0]), "it is written anew: {text}");
 }
 
+#[test]
+fn two_nodes_do_not_share_an_address() {
+    let address = format!("/ip4/127.0.0.1/tcp/{}", free_port());
+    let first = home().env("P2P_LISTEN_ADDRESSES", &address);
+    let _running = first.start();
+    for form in [address.clone(), format!("{address}/ws")] {
+        let second = home().env("P2P_LISTEN_ADDRESSES", &form);
+        second
+            .refused()
+            .naming(&[&form, "in use", "P2P_LISTEN_ADDRESSES"]);
+    }
+}
+
 /// The sum of a metric over its labels that contain `part`.
 fn metric(node: &Running, name: &str, part: &str) -> f64 {
     let answer = node.client().get("/metrics");

@@ -13,6 +13,7 @@ use bytecave_messages::swarm::{Admission, LinkView, Reachability};
 use futures_util::StreamExt;
 use libp2p::core::transport::ListenerId;
 use libp2p::identity::Keypair;
+use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{self, Swarm, SwarmEvent};
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::watch;
@@ -23,7 +24,7 @@ use super::connections::{Connections, Said};
 use super::dialing::Circuits;
 use super::questions::Questions;
 use super::{EventLoop, now_ms};
-use crate::addresses::peer_of;
+use crate::addresses::{ip_of, peer_of};
 use crate::announce::Announcements;
 use crate::behaviour::{self, Behaviour, Ingredients};
 use crate::book::SharedMembers;
@@ -348,6 +349,9 @@ async fn listen(
         address: address.to_string(),
         cause,
     };
+    for address in addresses {
+        is_free(address).map_err(|error| refused(address, error.to_string()))?;
+    }
     let mut waited: HashMap<ListenerId, &Multiaddr> = HashMap::new();
     for address in addresses {
         let listener = swarm
@@ -395,6 +399,19 @@ async fn listen(
         tracing::warn!("not every listener has said where it listens");
     }
     Ok(listeners)
+}
+
+/// Whether nobody listens on a TCP address. libp2p binds so that a socket may be shared, to dial from
+/// the port that it listens on; with that a second node of the same user gets half of the first
+/// one's connections, and neither is told.
+fn is_free(address: &Multiaddr) -> std::io::Result<()> {
+    let mut parts = address.iter();
+    match (ip_of(address), parts.nth(1)) {
+        (Some(ip), Some(Protocol::Tcp(port))) if port != 0 => {
+            std::net::TcpListener::bind((ip, port)).map(drop)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn listen_cause(error: &libp2p::TransportError<std::io::Error>) -> String {
