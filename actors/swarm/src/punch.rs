@@ -23,6 +23,8 @@ const ATTEMPTS: u8 = 3;
 pub(crate) enum Punched {
     /// What libp2p says of it.
     Told(dcutr::Event),
+    /// The dial of this peer came through before ours did.
+    ByThem(PeerId),
     /// None of the dials to this peer came through.
     InVain(PeerId),
 }
@@ -32,7 +34,7 @@ pub(crate) struct Punch {
     inner: dcutr::Behaviour,
     dials: HashMap<ConnectionId, PeerId>,
     failed: HashMap<PeerId, u8>,
-    given_up: Vec<PeerId>,
+    outcomes: Vec<Punched>,
 }
 
 impl Punch {
@@ -41,16 +43,14 @@ impl Punch {
             inner,
             dials: HashMap::new(),
             failed: HashMap::new(),
-            given_up: Vec::new(),
+            outcomes: Vec::new(),
         }
     }
 
     fn note(&mut self, event: &FromSwarm<'_>) {
         match event {
-            FromSwarm::ConnectionEstablished(made)
-                if self.dials.remove(&made.connection_id).is_some() =>
-            {
-                self.failed.remove(&made.peer_id);
+            FromSwarm::ConnectionEstablished(made) if !made.endpoint.is_relayed() => {
+                self.connected(made.peer_id, made.connection_id);
             }
             FromSwarm::DialFailure(failure) => {
                 if let Some(peer) = self.dials.remove(&failure.connection_id) {
@@ -65,12 +65,24 @@ impl Punch {
         }
     }
 
+    fn connected(&mut self, peer: PeerId, connection: ConnectionId) {
+        let ours = self.dials.remove(&connection).is_some();
+        let punching = self.dials.values().any(|dialled| *dialled == peer);
+        if ours || punching {
+            self.failed.remove(&peer);
+        }
+        // Of ours libp2p tells itself.
+        if punching && !ours {
+            self.outcomes.push(Punched::ByThem(peer));
+        }
+    }
+
     fn dial_failed(&mut self, peer: PeerId) {
         let failed = self.failed.entry(peer).or_default();
         *failed += 1;
         if *failed >= ATTEMPTS {
             self.failed.remove(&peer);
-            self.given_up.push(peer);
+            self.outcomes.push(Punched::InVain(peer));
         }
     }
 }
@@ -122,8 +134,8 @@ impl NetworkBehaviour for Punch {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        if let Some(peer) = self.given_up.pop() {
-            return Poll::Ready(ToSwarm::GenerateEvent(Punched::InVain(peer)));
+        if let Some(outcome) = self.outcomes.pop() {
+            return Poll::Ready(ToSwarm::GenerateEvent(outcome));
         }
         let said = self.inner.poll(context);
         if let Poll::Ready(ToSwarm::Dial { opts }) = &said
@@ -137,6 +149,8 @@ impl NetworkBehaviour for Punch {
 
 #[cfg(test)]
 mod tests {
+    use libp2p::core::ConnectedPoint;
+    use libp2p::swarm::behaviour::ConnectionEstablished;
     use libp2p::swarm::{DialError, DialFailure};
 
     use super::*;
@@ -176,5 +190,32 @@ mod tests {
         }));
         assert!(punch.poll(&mut context).is_pending());
         assert!(punch.dials.is_empty());
+    }
+
+    #[test]
+    fn a_connection_from_whom_we_are_dialling_is_a_hole_that_they_punched() {
+        let mut punch = Punch::new(dcutr::Behaviour::new(PeerId::random()));
+        let [peer, stranger] = [PeerId::random(), PeerId::random()];
+        punch.dials.insert(ConnectionId::new_unchecked(1), peer);
+        let endpoint = ConnectedPoint::Listener {
+            local_addr: "/ip4/10.0.0.2/udp/5011/quic-v1".parse().unwrap(),
+            send_back_addr: "/ip4/8.8.8.8/udp/5011/quic-v1".parse().unwrap(),
+        };
+        for (id, peer_id) in [(2, stranger), (3, peer)] {
+            punch.note(&FromSwarm::ConnectionEstablished(ConnectionEstablished {
+                peer_id,
+                connection_id: ConnectionId::new_unchecked(id),
+                endpoint: &endpoint,
+                failed_addresses: &[],
+                other_established: 0,
+            }));
+        }
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let Poll::Ready(ToSwarm::GenerateEvent(Punched::ByThem(of))) = punch.poll(&mut context)
+        else {
+            panic!("nothing was said");
+        };
+        assert_eq!(of, peer);
+        assert!(punch.poll(&mut context).is_pending());
     }
 }

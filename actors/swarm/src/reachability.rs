@@ -4,19 +4,25 @@
 //! Pure. In a private network, or on one machine, being reached from there is being reached; as soon
 //! as a peer of the wide world is seen, only the wide world counts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::net::IpAddr;
 
 use bytecave_messages::swarm::{HolePunching, Reachability};
 use libp2p::Multiaddr;
 
-use crate::addresses::is_relayed;
+use crate::addresses::{ip_of, is_relayed};
 use crate::members::{Scope, scope_of};
+
+/// Addresses of peers that are remembered as met.
+const MET_MAX: usize = 4096;
 
 /// What was seen since the start, or since the addresses of the machine changed.
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
     /// From how far away the peers are that are connected directly: the farthest of all.
     world: Option<Scope>,
+    /// Whom we have been connected with directly: our NAT may let those in for a while.
+    met: HashSet<IpAddr>,
     /// From how far away a peer dialled us: the farthest.
     dialled_from: Option<Scope>,
     /// Our own addresses that another peer reached.
@@ -31,11 +37,22 @@ impl Evidence {
     /// A direct connection stands, to or from this address.
     pub(crate) fn met(&mut self, remote: &Multiaddr) {
         self.world = farther(self.world, scope_of(remote));
+        if let Some(ip) = ip_of(remote)
+            && self.met.len() < MET_MAX
+        {
+            self.met.insert(ip);
+        }
     }
 
-    /// A peer at this address dialled us, without any help of a relay.
+    /// A peer at this address dialled us, without any help of a relay; to be told before it is
+    /// [met](Self::met). Somebody we were connected with comes back through the way that our NAT
+    /// has kept open for the first time, and proves nothing.
     pub(crate) fn dialled_by(&mut self, remote: &Multiaddr) {
-        self.dialled_from = farther(self.dialled_from, scope_of(remote));
+        let scope = scope_of(remote);
+        let comes_back = ip_of(remote).is_some_and(|ip| self.met.contains(&ip));
+        if scope != Some(Scope::Global) || !comes_back {
+            self.dialled_from = farther(self.dialled_from, scope);
+        }
     }
 
     /// An address of ours was confirmed. Circuits are none of ours: they say only that a relay is
@@ -151,9 +168,20 @@ mod tests {
         seen.met(&address("/ip4/8.8.8.8/tcp/1"));
         assert_eq!(seen.verdict(false), Reachability::Unknown);
         assert!(!seen.confirmed(&address("/ip4/192.168.0.2/tcp/5011")));
-        seen.dialled_by(&address("/ip4/8.8.8.8/tcp/40000"));
+        seen.dialled_by(&address("/ip4/9.9.9.9/tcp/40000"));
         assert_eq!(seen.verdict(false), Reachability::Direct);
         assert!(seen.is_public());
+    }
+
+    #[test]
+    fn who_comes_back_proves_nothing() {
+        let mut seen = Evidence::default();
+        // We dialled it, and the way through the NAT is open.
+        seen.met(&address("/ip4/8.8.8.8/tcp/5011"));
+        seen.dialled_by(&address("/ip4/8.8.8.8/tcp/40000"));
+        assert_eq!(seen.verdict(false), Reachability::Unknown);
+        seen.dialled_by(&address("/ip4/9.9.9.9/tcp/40000"));
+        assert_eq!(seen.verdict(false), Reachability::Direct);
     }
 
     #[test]

@@ -162,11 +162,12 @@ impl EventLoop {
         let before = self.connections.kind(&peer);
         let remote = remote_of(endpoint);
         if !relayed {
-            self.evidence.met(remote);
-            // With a circuit beside it, the hole may have been punched.
-            if endpoint.is_listener() && self.connections.relayed(&peer).is_empty() {
+            // With another connection beside it, the hole may have been punched.
+            if endpoint.is_listener() && before.is_none() {
+                tracing::debug!(%peer, %remote, "dialled from outside");
                 self.evidence.dialled_by(remote);
             }
+            self.evidence.met(remote);
         }
         self.connections.add(peer, id, relayed);
         if let Some(member) = ids::from_wire(&peer) {

@@ -188,6 +188,10 @@ impl EventLoop {
                     Err(error) => tracing::debug!(%peer, %error, "no hole punched"),
                 }
             }
+            Punched::ByThem(peer) => {
+                self.evidence.punch(true);
+                tracing::debug!(%peer, "hole punched by the other side");
+            }
             Punched::InVain(peer) => {
                 self.evidence.punch(false);
                 tracing::debug!(%peer, "no hole punched: no dial came through");
