@@ -64,7 +64,7 @@ pub(crate) struct Behaviour {
     pub(crate) gossip: Gossip,
     mdns: Toggle<mdns::tokio::Behaviour>,
     relay: Toggle<relay::client::Behaviour>,
-    punch: Toggle<Punch>,
+    pub(crate) punch: Toggle<Punch>,
     nat: DirectOnly<Candidates>,
     nat_server: DirectOnly<DialBack>,
     upnp: Toggle<upnp::tokio::Behaviour>,

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
@@ -15,6 +16,10 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, PeerId, dcutr};
 
+/// Time after a dial for which our NAT may let the peer in on account of it.
+const OPEN: Duration = Duration::from_mins(5);
+/// Peers of which it is remembered that they were dialled.
+const LATELY_MAX: usize = 1024;
 /// Attempts that the leading side makes; after as many the other knows that it gave up.
 const ATTEMPTS: u8 = 3;
 
@@ -34,6 +39,7 @@ pub(crate) struct Punch {
     inner: dcutr::Behaviour,
     dials: HashMap<ConnectionId, PeerId>,
     failed: HashMap<PeerId, u8>,
+    lately: HashMap<PeerId, Instant>,
     outcomes: Vec<Punched>,
 }
 
@@ -43,8 +49,25 @@ impl Punch {
             inner,
             dials: HashMap::new(),
             failed: HashMap::new(),
+            lately: HashMap::new(),
             outcomes: Vec::new(),
         }
+    }
+
+    /// Whether the peer was lately dialled to punch a hole: that it reaches us now does not say that
+    /// others would.
+    pub(crate) fn lately(&self, peer: &PeerId) -> bool {
+        self.lately.get(peer).is_some_and(|at| at.elapsed() < OPEN)
+    }
+
+    fn dials(&mut self, connection: ConnectionId, peer: PeerId) {
+        if self.lately.len() >= LATELY_MAX {
+            self.lately.retain(|_, at| at.elapsed() < OPEN);
+        }
+        if self.lately.len() < LATELY_MAX {
+            self.lately.insert(peer, Instant::now());
+        }
+        self.dials.insert(connection, peer);
     }
 
     fn note(&mut self, event: &FromSwarm<'_>) {
@@ -141,7 +164,7 @@ impl NetworkBehaviour for Punch {
         if let Poll::Ready(ToSwarm::Dial { opts }) = &said
             && let Some(peer) = opts.get_peer_id()
         {
-            self.dials.insert(opts.connection_id(), peer);
+            self.dials(opts.connection_id(), peer);
         }
         said.map(|said| said.map_out(Punched::Told))
     }
@@ -157,7 +180,7 @@ mod tests {
 
     fn dial_fails(punch: &mut Punch, peer: PeerId, id: usize) {
         let connection_id = ConnectionId::new_unchecked(id);
-        punch.dials.insert(connection_id, peer);
+        punch.dials(connection_id, peer);
         punch.on_swarm_event(FromSwarm::DialFailure(DialFailure {
             peer_id: Some(peer),
             error: &DialError::Aborted,
@@ -196,7 +219,8 @@ mod tests {
     fn a_connection_from_whom_we_are_dialling_is_a_hole_that_they_punched() {
         let mut punch = Punch::new(dcutr::Behaviour::new(PeerId::random()));
         let [peer, stranger] = [PeerId::random(), PeerId::random()];
-        punch.dials.insert(ConnectionId::new_unchecked(1), peer);
+        punch.dials(ConnectionId::new_unchecked(1), peer);
+        assert!(punch.lately(&peer) && !punch.lately(&stranger));
         let endpoint = ConnectedPoint::Listener {
             local_addr: "/ip4/10.0.0.2/udp/5011/quic-v1".parse().unwrap(),
             send_back_addr: "/ip4/8.8.8.8/udp/5011/quic-v1".parse().unwrap(),

@@ -162,8 +162,10 @@ impl EventLoop {
         let before = self.connections.kind(&peer);
         let remote = remote_of(endpoint);
         if !relayed {
-            // With another connection beside it, the hole may have been punched.
-            if endpoint.is_listener() && before.is_none() {
+            // With another connection beside it, or lately tried, the hole may have been punched.
+            let punch = self.swarm.behaviour().punch.as_ref();
+            let punched = before.is_some() || punch.is_some_and(|punch| punch.lately(&peer));
+            if endpoint.is_listener() && !punched {
                 tracing::debug!(%peer, %remote, "dialled from outside");
                 self.evidence.dialled_by(remote);
             }
