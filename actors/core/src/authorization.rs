@@ -53,6 +53,8 @@ pub struct StoreAuthorization {
 pub struct VerifiedStore {
     /// The account that signed, `0x` and 40 lower-case hex digits.
     pub sender: String,
+    /// The content that it is for.
+    pub content: Digest,
     /// Under which its nonce is used up.
     pub nonce_key: Digest,
     /// From then on it is refused for its age, so that its nonce may be forgotten; milliseconds
@@ -125,17 +127,13 @@ pub enum AuthorizationError {
 }
 
 impl StoreAuthorization {
-    /// Whether it permits storing the content with this digest at this time: signed by the stated
-    /// sender over this content, not more than `window_ms` ago and not more than that ahead.
+    /// Whether it permits storing the content that it states at this time: signed by the stated
+    /// sender over that content, not more than `window_ms` ago and not more than that ahead. Needs none
+    /// of the content, so that a permission that does not hold costs nobody a look at the bytes.
     ///
     /// Signatures with a high s are refused, as the curve library does: every wallet makes low ones
     /// (EIP-2), and so each text has one signature.
-    pub fn verify(
-        &self,
-        content: &Digest,
-        now_ms: u64,
-        window_ms: u64,
-    ) -> Result<VerifiedStore, AuthorizationError> {
+    pub fn verify(&self, now_ms: u64, window_ms: u64) -> Result<VerifiedStore, AuthorizationError> {
         if self.nonce.is_empty() || !is_line(&self.nonce, NONCE_MAX_BYTES) {
             return Err(AuthorizationError::Nonce);
         }
@@ -144,8 +142,8 @@ impl StoreAuthorization {
         }
         let sender = self.sender()?;
         self.check_time(now_ms, window_ms)?;
-        self.check_content(content)?;
-        let signer = recover(&self.signature, self.text(content).as_bytes())?;
+        let content = self.content()?;
+        let signer = recover(&self.signature, self.text(&content).as_bytes())?;
         if signer != sender {
             return Err(AuthorizationError::WrongSigner {
                 sender: address_text(sender),
@@ -156,6 +154,7 @@ impl StoreAuthorization {
         Ok(VerifiedStore {
             nonce_key: nonce_key(&sender, &self.nonce),
             expires_ms: self.timestamp_ms.saturating_add(window_ms),
+            content,
             sender,
         })
     }
@@ -194,19 +193,25 @@ impl StoreAuthorization {
         Ok(())
     }
 
-    fn check_content(&self, content: &Digest) -> Result<(), AuthorizationError> {
+    fn content(&self) -> Result<Digest, AuthorizationError> {
         let stated = self.content_hash.as_str();
-        let stated: [u8; 32] =
-            decode(stated.strip_prefix("0x").unwrap_or(stated)).ok_or_else(|| {
-                AuthorizationError::ContentHash {
-                    given: shortened(stated),
-                }
-            })?;
-        if stated == *content.as_bytes() {
+        let bytes = decode(stated.strip_prefix("0x").unwrap_or(stated)).ok_or_else(|| {
+            AuthorizationError::ContentHash {
+                given: shortened(stated),
+            }
+        })?;
+        Ok(Digest::new(bytes))
+    }
+}
+
+impl VerifiedStore {
+    /// Whether it is for the content with this digest.
+    pub fn covers(&self, content: &Digest) -> Result<(), AuthorizationError> {
+        if self.content == *content {
             return Ok(());
         }
         Err(AuthorizationError::OtherContent {
-            stated: hex::encode(stated),
+            stated: self.content.to_hex(),
             actual: content.to_hex(),
         })
     }

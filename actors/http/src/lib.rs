@@ -20,7 +20,6 @@ mod conn;
 mod disposition;
 mod endpoint;
 mod gate;
-mod limits;
 mod metrics;
 mod multipart;
 mod openapi;

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use bytecave_core::{BlobCid, ShardId, ShardSet};
 use bytecave_messages::budget::{ActorName, Budget};
 use bytecave_messages::lifecycle::{PartChanged, PartState};
+use bytecave_messages::memory::ByteBudget;
 use bytecave_messages::ports::{ReplicatorPort, StorePort};
+use bytecave_messages::rate::HostRates;
 use bytecave_messages::store::{StoreError, StoreSnapshot};
 use bytecave_messages::swarm::SwarmSnapshot;
 use prometheus_client::registry::Registry;
 
 use crate::access::AccessRules;
-use crate::limits::{RateLimiter, UploadMemory};
 use crate::metrics::Metrics;
 use crate::options::{HttpOptions, HttpSettings, SetLogLevel};
 use crate::problem::{Code, Problem};
@@ -27,8 +28,8 @@ pub(crate) struct Shared {
     pub(crate) settings: HttpSettings,
     pub(crate) identity: Identity,
     pub(crate) access: AccessRules,
-    pub(crate) limiter: Option<RateLimiter>,
-    pub(crate) uploads: UploadMemory,
+    pub(crate) limiter: Option<HostRates>,
+    pub(crate) uploads: ByteBudget,
     pub(crate) budget: Budget,
     pub(crate) budgets: Vec<Budget>,
     /// Metrics that other actors keep.
@@ -84,7 +85,7 @@ impl Shared {
         let limiter = if access.is_loopback() {
             None
         } else {
-            RateLimiter::new(settings.rate_limit_per_second, settings.rate_limit_burst)
+            HostRates::new(settings.rate_limit_per_second, settings.rate_limit_burst)
         };
         Self {
             identity: Identity {
@@ -97,7 +98,7 @@ impl Shared {
             },
             access,
             limiter,
-            uploads: UploadMemory::new(settings.max_upload_in_flight_bytes),
+            uploads: ByteBudget::new(settings.max_upload_in_flight_bytes),
             budget: options.budget.clone(),
             budgets: options.budgets.clone(),
             metrics: Metrics::new(),

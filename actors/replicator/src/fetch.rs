@@ -12,15 +12,14 @@ use std::time::Duration;
 
 use bytecave_core::{BlobCid, PeerId};
 use bytecave_messages::body::BlobBody;
-use bytecave_messages::budget::{ActorName, Full, Share};
+use bytecave_messages::budget::{Full, Share};
 use bytecave_messages::ports::{NewBlob, StorePort, SwarmPort};
 use bytecave_messages::replicator::{FetchBlob, FetchError, FetchedBlob};
 use bytecave_messages::swarm::{SwarmError, SwarmSnapshot};
-use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 use tracing::Instrument as _;
 
 use crate::candidates::candidates;
@@ -29,16 +28,8 @@ use crate::{media_type, verify};
 
 /// Peers asked at once for one blob. More would be the same bytes several times over.
 const AT_ONCE: usize = 3;
-/// Largest blob that the 1.0.0 protocols carry, and so what a fetch may need of the memory.
+/// Largest blob that the 1.0.0 protocols carry.
 const BLOB_MAX_BYTES: usize = 32 << 20;
-/// Memory of blobs that were fetched and are on their way to clients. Too low: slow clients keep
-/// others from fetching. Too high: a burst of slow clients takes that much.
-const MEMORY_BYTES: usize = 8 * BLOB_MAX_BYTES;
-/// Unit of that memory: a semaphore counts to 32 bits in one step.
-const UNIT_BYTES: usize = 1 << 10;
-/// How long a client is told to wait when that memory is taken.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
-
 /// How long peers have.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
@@ -73,7 +64,6 @@ struct Inner {
     swarm: SwarmPort,
     facts: Facts,
     patience: Patience,
-    memory: Arc<Semaphore>,
     /// Fetches under way; at most one for each permit of whoever waits.
     flights: Mutex<HashMap<BlobCid, Weak<Flight>>>,
 }
@@ -90,7 +80,6 @@ impl Fetcher {
             swarm,
             facts,
             patience,
-            memory: Arc::new(Semaphore::new(MEMORY_BYTES / UNIT_BYTES)),
             flights: Mutex::default(),
         }))
     }
@@ -163,29 +152,12 @@ impl Fetcher {
         if candidates.is_empty() {
             return Err(FetchError::NotFound { cid, asked: 0 });
         }
-        let memory = self.reserve(until).await?;
         let blob = self.ask(cid, candidates, until).await?;
         let ours = facts.is_some_and(|facts| facts.foreign_shard(&cid).is_none());
-        let blob = accounted(blob, memory);
         if ours {
             self.keep(cid, &blob);
         }
         Ok(blob)
-    }
-
-    /// Memory for one blob, when there is some in time.
-    async fn reserve(&self, until: Instant) -> Result<OwnedSemaphorePermit, FetchError> {
-        let memory = Arc::clone(&self.0.memory);
-        let acquired = timeout_at(until, memory.acquire_many_owned(units(BLOB_MAX_BYTES)));
-        match acquired.await {
-            Ok(Ok(memory)) => Ok(memory),
-            Ok(Err(_)) => Err(FetchError::Unavailable),
-            Err(_) => Err(FetchError::Full(Full {
-                actor: ActorName::Replicator,
-                capacity: MEMORY_BYTES / BLOB_MAX_BYTES,
-                retry_after: RETRY_AFTER,
-            })),
-        }
     }
 
     /// Asks one candidate after the other.
@@ -194,9 +166,10 @@ impl Fetcher {
         let mut waiting = candidates.into_iter();
         let mut under_way = FuturesUnordered::new();
         let (mut asked, mut silent) = (0, 0);
+        let mut full = None;
         let mut next_at = Instant::now();
         loop {
-            let more = under_way.len() < AT_ONCE && waiting.len() > 0;
+            let more = under_way.len() < AT_ONCE && waiting.len() > 0 && full.is_none();
             if !more && under_way.is_empty() {
                 break;
             }
@@ -213,6 +186,8 @@ impl Fetcher {
                         asked -= usize::from(no == No::NotAsked);
                         next_at = Instant::now();
                     }
+                    // There is no room for one more answer: those under way may still come.
+                    Answered::Full(no_room) => full = Some(no_room),
                     Answered::End(error) => return Err(error),
                 },
                 () = sleep_until(until) => {
@@ -227,6 +202,9 @@ impl Fetcher {
                     }
                 }
             }
+        }
+        if let Some(full) = full {
+            return Err(FetchError::Full(full));
         }
         if silent == 0 {
             return Err(FetchError::NotFound { cid, asked });
@@ -260,7 +238,7 @@ impl Fetcher {
             }
             Err(SwarmError::NotFound { .. }) => Answered::Has(No::NotThere),
             Err(SwarmError::Unsupported { .. }) => Answered::Has(No::NotAsked),
-            Err(SwarmError::Full(full)) => Answered::End(FetchError::Full(full)),
+            Err(SwarmError::Full(full)) => Answered::Full(full),
             Err(SwarmError::Unavailable) => Answered::End(FetchError::Unavailable),
             Err(error) => {
                 tracing::debug!(%error, ?cid, "a peer did not give a blob");
@@ -301,6 +279,8 @@ enum Answered {
     Blob(FetchedBlob),
     /// It does not give the blob.
     Has(No),
+    /// This node has no room for its answer.
+    Full(Full),
     /// Nobody can be asked.
     End(FetchError),
 }
@@ -320,38 +300,6 @@ impl No {
     fn is_no(self) -> bool {
         self != Self::Unusable
     }
-}
-
-/// Bytes that hold their share of the memory for as long as anybody has them.
-struct Accounted {
-    bytes: Bytes,
-    _memory: Option<OwnedSemaphorePermit>,
-}
-
-impl AsRef<[u8]> for Accounted {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-/// The blob, holding of `memory` what it needs; the rest is free again.
-fn accounted(blob: FetchedBlob, mut memory: OwnedSemaphorePermit) -> FetchedBlob {
-    let FetchedBlob {
-        bytes,
-        content_type,
-    } = blob;
-    let needed = memory.split(units(bytes.len()) as usize);
-    FetchedBlob {
-        bytes: Bytes::from_owner(Accounted {
-            bytes,
-            _memory: needed,
-        }),
-        content_type,
-    }
-}
-
-fn units(bytes: usize) -> u32 {
-    u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytecave_config::{P2p, P2pStoreAccess, PeerName, ReplicateAccess};
-use bytecave_core::{AuthorizationError, Digest, StoreAuthorization, VerifiedStore};
+use bytecave_core::{Digest, StoreAuthorization, VerifiedStore};
 use bytecave_messages::swarm::{Admission, Refusal};
 
 /// How long a store authorization holds, and how far it may lie ahead; milliseconds. As the
@@ -110,15 +110,19 @@ impl StorePolicy {
     }
 }
 
-/// Whether an authorization permits storing these bytes now.
+/// Whether an authorization permits storing what it states now.
 pub(crate) fn verify(
     authorization: &StoreAuthorization,
-    content: &Digest,
     now_ms: u64,
 ) -> Result<VerifiedStore, Refusal> {
-    authorization
-        .verify(content, now_ms, AUTHORIZATION_WINDOW_MS)
-        .map_err(|error: AuthorizationError| not_authorized(error.to_string()))
+    let verified = authorization.verify(now_ms, AUTHORIZATION_WINDOW_MS);
+    verified.map_err(|error| not_authorized(error.to_string()))
+}
+
+/// Whether a verified authorization is for these bytes.
+pub(crate) fn covers(verified: &VerifiedStore, content: &Digest) -> Result<(), Refusal> {
+    let covers = verified.covers(content);
+    covers.map_err(|error| not_authorized(error.to_string()))
 }
 
 /// A nonce came a second time.

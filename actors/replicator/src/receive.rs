@@ -1,12 +1,13 @@
 //! Taking blobs that peers copy here and that clients of the network store.
 //!
-//! What is cheap to refuse is refused first: by who sends, by what the store said of itself, and only
-//! then by the bytes. A nonce is used up last of all, right before the bytes are stored, so that what
-//! was refused for another reason can be sent again as it is.
+//! What is cheap to refuse is refused first: by who sends, by the signature, by what the store said of
+//! itself, and only then by the bytes. A nonce is used up last of all, right before the bytes are
+//! stored: what was refused before that can be sent again as it is. Only what the store itself sheds
+//! then has to be signed again.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytecave_core::{BlobCid, StoreAuthorization};
+use bytecave_core::{BlobCid, VerifiedStore};
 use bytecave_messages::body::BlobBody;
 use bytecave_messages::budget::Share;
 use bytecave_messages::ports::{NewBlob, StorePort};
@@ -49,7 +50,7 @@ impl Receiver {
             permit,
         } = replica;
         let kept = match self.admission.admits(&from).and_then(|()| self.room(&cid)) {
-            Ok(()) => self.put(body, cid, content_type).await,
+            Ok(()) => self.put(body, Some(cid), content_type).await,
             Err(refused) => Err(refused),
         };
         match &kept {
@@ -81,27 +82,30 @@ impl Receiver {
         let permission = self
             .policy
             .decide(authorization, request.app_id.as_deref())?;
-        let digest = verify::digest(&request.body).await;
-        let cid = BlobCid::from_digest(digest);
-        if request.cid.is_some_and(|stated| stated != cid) {
-            let actual = digest.to_hex();
-            return Err(Refusal::Mismatch { actual });
+        if let Some(cid) = &request.cid {
+            self.room(cid)?;
         }
-        self.room(&cid)?;
+        // Nothing is signed: that the bytes are those of the stated CID is for the store to see.
+        let mut expected = request.cid;
         if let Permission::If(authorization) = permission {
-            self.use_up(authorization, &cid).await?;
+            let verified = policy::verify(authorization, (self.now_ms)())?;
+            let digest = verify::digest(&request.body).await;
+            let cid = BlobCid::from_digest(digest);
+            if expected.is_some_and(|stated| stated != cid) {
+                let actual = digest.to_hex();
+                return Err(Refusal::Mismatch { actual });
+            }
+            policy::covers(&verified, &digest)?;
+            self.room(&cid)?;
+            self.use_up(&verified).await?;
+            expected = Some(cid);
         }
         let body = std::mem::take(&mut request.body);
-        self.put(body, cid, request.content_type.take()).await
+        self.put(body, expected, request.content_type.take()).await
     }
 
-    /// Verifies an authorization and uses its nonce up.
-    async fn use_up(
-        &self,
-        authorization: &StoreAuthorization,
-        cid: &BlobCid,
-    ) -> Result<(), Refusal> {
-        let verified = policy::verify(authorization, &cid.digest(), (self.now_ms)())?;
+    /// Uses the nonce of an authorization up.
+    async fn use_up(&self, verified: &VerifiedStore) -> Result<(), Refusal> {
         let (key, expires_ms) = (verified.nonce_key, verified.expires_ms);
         let unused = self.store.use_nonce(Share::Peer, key, expires_ms).await;
         match unused {
@@ -128,13 +132,13 @@ impl Receiver {
     async fn put(
         &self,
         body: Bytes,
-        cid: BlobCid,
+        expected: Option<BlobCid>,
         content_type: Option<String>,
     ) -> Result<Kept, Refusal> {
         let size = body.len() as u64;
         let blob = NewBlob {
             body: BlobBody::Whole(body),
-            expected: Some(cid),
+            expected,
             content_type: media_type::believed(content_type),
             file_name: None,
         };

@@ -7,6 +7,8 @@ use libp2p::core::ConnectedPoint;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
+use crate::options::StartError;
+
 /// Whether the address leads through a relay.
 pub(crate) fn is_relayed(address: &Multiaddr) -> bool {
     address.iter().any(|part| part == Protocol::P2pCircuit)
@@ -69,6 +71,22 @@ pub(crate) fn remote_of(endpoint: &ConnectedPoint) -> &Multiaddr {
         ConnectedPoint::Listener { local_addr, .. } if endpoint.is_relayed() => local_addr,
         ConnectedPoint::Listener { send_back_addr, .. } => send_back_addr,
     }
+}
+
+/// The addresses that a setting names.
+pub(crate) fn parse<'a>(
+    setting: &'static str,
+    texts: impl Iterator<Item = &'a str>,
+) -> Result<Vec<Multiaddr>, StartError> {
+    let parsed = texts.map(|text| {
+        text.parse()
+            .map_err(|e: libp2p::multiaddr::Error| StartError::Address {
+                setting,
+                address: text.to_owned(),
+                cause: e.to_string(),
+            })
+    });
+    parsed.collect()
 }
 
 #[cfg(test)]

@@ -316,25 +316,6 @@ fn relay_server(settings: &P2p, local: PeerId) -> Option<relay::Behaviour> {
         .then(|| relay::Behaviour::new(local, config))
 }
 
-/// What the settings name: relays and peers to join through.
-pub(crate) fn parse(
-    setting: &'static str,
-    texts: impl IntoIterator<Item = impl AsRef<str>>,
-) -> Result<Vec<Multiaddr>, StartError> {
-    texts
-        .into_iter()
-        .map(|text| {
-            let text = text.as_ref();
-            text.parse()
-                .map_err(|e: libp2p::multiaddr::Error| StartError::Address {
-                    setting,
-                    address: text.to_owned(),
-                    cause: e.to_string(),
-                })
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use bytecave_core::{ShardCount, ShardRange};

@@ -11,13 +11,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use libp2p::autonat::v2::server;
-use libp2p::core::Endpoint;
-use libp2p::core::transport::PortUse;
 use libp2p::swarm::{
-    ConnectionDenied, ConnectionId, DialError, DialFailure, FromSwarm, NetworkBehaviour, THandler,
-    THandlerInEvent, THandlerOutEvent, ToSwarm,
+    ConnectionId, DialError, DialFailure, FromSwarm, NetworkBehaviour, THandlerInEvent, ToSwarm,
 };
-use libp2p::{Multiaddr, PeerId};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Time for one dial; the server's own limit for the whole question is 10 s.
@@ -80,41 +76,10 @@ impl NetworkBehaviour for DialBack {
     type ConnectionHandler = <server::Behaviour as NetworkBehaviour>::ConnectionHandler;
     type ToSwarm = server::Event;
 
-    fn handle_established_inbound_connection(
-        &mut self,
-        connection: ConnectionId,
-        peer: PeerId,
-        local: &Multiaddr,
-        remote: &Multiaddr,
-    ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.inner
-            .handle_established_inbound_connection(connection, peer, local, remote)
-    }
-
-    fn handle_established_outbound_connection(
-        &mut self,
-        connection: ConnectionId,
-        peer: PeerId,
-        address: &Multiaddr,
-        role: Endpoint,
-        port: PortUse,
-    ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.inner
-            .handle_established_outbound_connection(connection, peer, address, role, port)
-    }
+    crate::delegate::connections_of_inner!();
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         self.inner.on_swarm_event(event);
-    }
-
-    fn on_connection_handler_event(
-        &mut self,
-        peer: PeerId,
-        connection: ConnectionId,
-        event: THandlerOutEvent<Self>,
-    ) {
-        self.inner
-            .on_connection_handler_event(peer, connection, event);
     }
 
     fn poll(
@@ -136,7 +101,7 @@ mod tests {
     use futures_util::StreamExt;
     use libp2p::autonat::v2::client;
     use libp2p::swarm::{NewExternalAddrCandidate, Swarm, SwarmEvent};
-    use libp2p::{SwarmBuilder, identify, noise, tcp, yamux};
+    use libp2p::{Multiaddr, SwarmBuilder, identify, noise, tcp, yamux};
     use tokio::net::TcpListener;
     use tokio::time::timeout;
 

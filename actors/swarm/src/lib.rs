@@ -3,9 +3,11 @@
 mod actor;
 mod addresses;
 mod announce;
+mod aside;
 mod behaviour;
 mod book;
 mod candidates;
+mod delegate;
 mod dial_back;
 mod direct_only;
 mod event_loop;

@@ -8,13 +8,10 @@ use std::collections::HashMap;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use libp2p::core::Endpoint;
-use libp2p::core::transport::PortUse;
 use libp2p::swarm::{
-    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent,
-    THandlerOutEvent, ToSwarm,
+    ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, ToSwarm,
 };
-use libp2p::{Multiaddr, PeerId, dcutr};
+use libp2p::{PeerId, dcutr};
 
 /// Time after a dial for which our NAT may let the peer in on account of it.
 const OPEN: Duration = Duration::from_mins(5);
@@ -114,42 +111,11 @@ impl NetworkBehaviour for Punch {
     type ConnectionHandler = THandler<dcutr::Behaviour>;
     type ToSwarm = Punched;
 
-    fn handle_established_inbound_connection(
-        &mut self,
-        connection: ConnectionId,
-        peer: PeerId,
-        local: &Multiaddr,
-        remote: &Multiaddr,
-    ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.inner
-            .handle_established_inbound_connection(connection, peer, local, remote)
-    }
-
-    fn handle_established_outbound_connection(
-        &mut self,
-        connection: ConnectionId,
-        peer: PeerId,
-        address: &Multiaddr,
-        role: Endpoint,
-        port: PortUse,
-    ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.inner
-            .handle_established_outbound_connection(connection, peer, address, role, port)
-    }
+    crate::delegate::connections_of_inner!();
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         self.note(&event);
         self.inner.on_swarm_event(event);
-    }
-
-    fn on_connection_handler_event(
-        &mut self,
-        peer: PeerId,
-        connection: ConnectionId,
-        event: THandlerOutEvent<Self>,
-    ) {
-        self.inner
-            .on_connection_handler_event(peer, connection, event);
     }
 
     // Whoever fills the list is polled right after: the swarm polls its behaviour in each round.

@@ -8,6 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use bytecave_core::BlobCid;
 use bytecave_messages::body::{BlobBody, stream};
 use bytecave_messages::budget::Share;
+use bytecave_messages::memory::HeldMemory;
 use bytecave_messages::ports::NewBlob;
 use bytecave_messages::store::{Durability, StoreError, Stored};
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,6 @@ use utoipa::ToSchema;
 
 use super::{NO_STORE, ProblemDocument, Replicas, header_text, query};
 use crate::disposition;
-use crate::limits::UploadShare;
 use crate::multipart::{self, FRAMING_MAX_BYTES, FilePart};
 use crate::problem::{Code, Problem, wrong_shard};
 use crate::state::Shared;
@@ -122,7 +122,7 @@ impl UploadHead {
     }
 
     /// The part of the memory for uploads that it takes.
-    fn take_memory(&self, shared: &Shared) -> Result<UploadShare, Problem> {
+    fn take_memory(&self, shared: &Shared) -> Result<HeldMemory, Problem> {
         let bytes = self.len.unwrap_or(WHOLE_MAX_BYTES).min(WHOLE_MAX_BYTES);
         shared.uploads.try_take(bytes).ok_or_else(|| {
             shared.metrics.upload_refused();

@@ -257,26 +257,16 @@ async fn a_full_mailbox_of_the_network_is_told() {
 }
 
 #[actix::test]
-async fn memory_is_held_for_as_long_as_somebody_has_the_bytes() {
-    let node = Node::with(1);
-    let free = || node.fetcher.0.memory.available_permits();
-    let all = free();
-    let foreign = content_of_shard(9);
-    node.swarm.set(1, gives(foreign.clone()));
-    let blob = node.fetch(BlobCid::of(&foreign)).await.unwrap();
-    let part = blob.bytes.slice(..1);
-    drop(blob);
-    assert_eq!(free(), all - 1, "a short blob takes one unit");
-    drop(part);
-    assert_eq!(free(), all);
-    // Without memory nobody is asked.
-    let taken = node
-        .fetcher
-        .0
-        .memory
-        .try_acquire_many(units(MEMORY_BYTES - BLOB_MAX_BYTES + UNIT_BYTES));
-    let refused = node.fetch(BlobCid::of(&foreign)).await.unwrap_err();
-    assert!(matches!(refused, FetchError::Full(_)), "{refused}");
-    assert_eq!(node.swarm.asked().len(), 1);
-    drop(taken);
+async fn an_answer_under_way_counts_though_there_is_no_room_for_another() {
+    let node = Node::with(2);
+    let cid = BlobCid::of(&ours());
+    node.swarm
+        .set(1, Does::Gives(ours(), Duration::from_secs(10)));
+    let mut fetch = Box::pin(node.fetch(cid));
+    let early = tokio::time::timeout(Duration::from_secs(1), &mut fetch).await;
+    assert!(early.is_err());
+    let occupied = node.swarm.occupy();
+    assert_eq!(fetch.await.unwrap().bytes, ours());
+    assert_eq!(node.swarm.asked(), [peer(1)]);
+    drop(occupied);
 }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use bytecave_config::{P2p, P2pStoreAccess};
 use bytecave_core::Digest;
+use bytecave_core::StoreAuthorization;
 use bytecave_messages::store::{StoreCondition, StoreError};
 use bytecave_messages::swarm::{Answer, Origin};
 use k256::ecdsa::SigningKey;

@@ -30,6 +30,7 @@ use libp2p::{Multiaddr, PeerId};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::announce::Announcements;
 use crate::behaviour::Behaviour;
@@ -89,6 +90,8 @@ pub(crate) struct EventLoop {
     /// How often each peer passed on what no honest one does; forgotten each minute.
     misdeeds: HashMap<PeerId, u32>,
     misdeeds_since: Instant,
+    /// Requests of peers being served.
+    serving: TaskTracker,
     shutdown: CancellationToken,
 }
 
@@ -130,6 +133,8 @@ impl EventLoop {
 
     /// Stops listening, closes the connections, and writes down who was known.
     async fn stop(mut self) {
+        // They were told when the loop was, and give back what they hold.
+        self.serving.close();
         for listener in self.connections.take_listeners() {
             self.swarm.remove_listener(listener);
         }
@@ -142,9 +147,10 @@ impl EventLoop {
             while self.swarm.connected_peers().next().is_some() {
                 self.swarm.select_next_some().await;
             }
+            self.serving.wait().await;
         };
         if tokio::time::timeout(CLOSE_TIME, closed).await.is_err() {
-            tracing::debug!("some connections did not close in time");
+            tracing::debug!("some connections or requests did not end in time");
         }
         let remembered = self.members.lock().remembered();
         self.file.close(remembered).await;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytecave_config::{P2p, P2pStoreAccess};
+use bytecave_config::{ListenAddress, P2p, P2pStoreAccess, PeerAddress};
 use bytecave_messages::budget::Budget;
 use bytecave_messages::lifecycle::DeathWatch;
 use bytecave_messages::ports::SwarmEvents;
@@ -24,7 +24,7 @@ use super::connections::{Connections, Said};
 use super::dialing::Circuits;
 use super::questions::Questions;
 use super::{EventLoop, now_ms};
-use crate::addresses::{ip_of, peer_of};
+use crate::addresses::{self, ip_of, peer_of};
 use crate::announce::Announcements;
 use crate::behaviour::{self, Behaviour, Ingredients};
 use crate::book::SharedMembers;
@@ -73,20 +73,17 @@ struct Named {
 
 impl Named {
     fn parse(settings: &P2p) -> Result<Self, StartError> {
-        let text = |list: &[bytecave_config::ListenAddress]| -> Vec<String> {
-            list.iter().map(ToString::to_string).collect()
+        let own = |setting, list: &[ListenAddress]| {
+            addresses::parse(setting, list.iter().map(ListenAddress::as_str))
         };
-        let peers = |list: &[bytecave_config::PeerAddress]| -> Vec<String> {
-            list.iter().map(ToString::to_string).collect()
+        let peers = |setting, list: &[PeerAddress]| {
+            addresses::parse(setting, list.iter().map(PeerAddress::as_str))
         };
         let named = Self {
-            listen: behaviour::parse("p2p.listen_addresses", text(&settings.listen_addresses))?,
-            external: behaviour::parse(
-                "p2p.external_addresses",
-                text(&settings.external_addresses),
-            )?,
-            relays: behaviour::parse("p2p.relay_peers", peers(&settings.relay_peers))?,
-            bootstrap: behaviour::parse("p2p.bootstrap_peers", peers(&settings.bootstrap_peers))?,
+            listen: own("p2p.listen_addresses", &settings.listen_addresses)?,
+            external: own("p2p.external_addresses", &settings.external_addresses)?,
+            relays: peers("p2p.relay_peers", &settings.relay_peers)?,
+            bootstrap: peers("p2p.bootstrap_peers", &settings.bootstrap_peers)?,
         };
         for (setting, list) in [
             ("p2p.relay_peers", &named.relays),
@@ -150,6 +147,7 @@ pub(crate) async fn start(
         events: events.clone(),
         budget,
         metrics,
+        serving: TaskTracker::new(),
     };
     // Whatever fails from here on ends the tasks that were begun.
     let shutdown = node.shutdown.clone().drop_guard();
@@ -189,6 +187,8 @@ struct Node {
     budget: Budget,
     memory: BodyMemory,
     metrics: NetworkMetrics,
+    /// Requests of peers being served.
+    serving: TaskTracker,
     shutdown: CancellationToken,
 }
 
@@ -210,7 +210,7 @@ impl Node {
                 takes_stores: settings.store_access != P2pStoreAccess::Off,
             },
             counters: self.metrics.wire(),
-            tracker: TaskTracker::new(),
+            tracker: self.serving.clone(),
             stop: self.shutdown.clone(),
         })
         .spawn(control);
@@ -274,6 +274,7 @@ impl Node {
             keep_changed: true,
             misdeeds: HashMap::new(),
             misdeeds_since: now,
+            serving: self.serving,
             shutdown: self.shutdown,
             settings: self.settings,
         }

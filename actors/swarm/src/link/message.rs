@@ -6,7 +6,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytecave_core::{BlobCid, StoreAuthorization};
 use bytecave_messages::swarm::{Kept, Refusal};
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::MAX_BLOB_BYTES;
@@ -123,7 +122,7 @@ pub(super) fn register(peer_id: &str, node_id: &str, is_registered: bool) -> Str
 /// A decoded `storage-request`.
 #[derive(Debug)]
 pub(super) struct StoreRequest {
-    pub(super) body: Bytes,
+    pub(super) body: Vec<u8>,
     pub(super) content_type: Option<String>,
     pub(super) authorization: Option<StoreAuthorization>,
 }
@@ -179,7 +178,7 @@ impl StoreRequest {
             return Err(too_large(body.len() as u64));
         }
         Ok(Self {
-            body: body.into(),
+            body,
             content_type,
             authorization,
         })

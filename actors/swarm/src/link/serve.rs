@@ -6,22 +6,21 @@ use std::time::Duration;
 
 use bytecave_messages::body::{BlobBody, BodyError};
 use bytecave_messages::budget::{Budget, Permit, Share};
+use bytecave_messages::memory::HeldMemory;
 use bytecave_messages::ports::{SwarmEvents, hand_on};
 use bytecave_messages::swarm::{
-    Answer, InboundRetrieve, InboundStore, Kept, Origin, Refusal, ServedBlob,
+    Answer, InboundRetrieve, InboundStore, Origin, Refusal, ServedBlob,
 };
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout_at};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::message::{self, Kind, StoreRequest};
 use super::{LinkLimits, MAX_BLOB_BYTES};
-use crate::memory::{BodyMemory, HeldMemory};
+use crate::aside::aside;
+use crate::memory::BodyMemory;
 
-/// From this size on, text is decoded and encoded aside: it takes longer than a runtime's thread
-/// may be held up.
-const ASIDE_BYTES: usize = 256 * 1024;
 const LATE: Refusal = Refusal::Unavailable("no answer within the time of a browser");
 const FAILED: Refusal = Refusal::Unavailable("the blob cannot be read");
 
@@ -99,60 +98,44 @@ impl Server {
     ) {
         let deadline = Instant::now() + self.answer;
         let Request { kind, id, text } = request;
-        match kind {
-            Kind::Store => self.store(&id, text, deadline, &answers).await,
-            Kind::Retrieve => {
-                let retrieved = self.retrieve(&id, &text, deadline).await;
-                let outgoing = retrieved.unwrap_or_else(|refusal| refused(kind, &id, &refusal));
-                reply(&answers, outgoing).await;
-            }
-        }
+        let outgoing = match kind {
+            Kind::Store => self.store(&id, text, deadline).await,
+            Kind::Retrieve => self.retrieve(&id, &text, deadline).await,
+        };
+        let outgoing = outgoing
+            .unwrap_or_else(|refusal| Outgoing::small(message::refused(kind, &id, &refusal)));
+        // An answer whose link is gone has nowhere to go: the browser asks again, by another link.
+        let _ = answers.send(outgoing).await;
     }
 
+    /// The memory that is taken for the request goes on with its bytes, and the permit with the
+    /// event: both are free when whoever has them lets go, also behind an answer that came too late.
     async fn store(
         &self,
         id: &str,
         text: Utf8Bytes,
         deadline: Instant,
-        answers: &mpsc::Sender<Outgoing>,
-    ) {
-        let (held, mut answered) = match self.hand_on_store(text).await {
-            Ok(handed_on) => handed_on,
-            Err(refusal) => return reply(answers, refused(Kind::Store, id, &refusal)).await,
-        };
-        let (outgoing, late) = match timeout_at(deadline, &mut answered).await {
-            Ok(Ok(Ok(kept))) => (Outgoing::small(message::stored(id, &kept)), false),
-            Ok(Ok(Err(refusal))) => (refused(Kind::Store, id, &refusal), false),
-            Ok(Err(_)) => (refused(Kind::Store, id, &Refusal::Busy), false),
-            Err(_) => (refused(Kind::Store, id, &LATE), true),
-        };
-        reply(answers, outgoing).await;
-        if late {
-            // The bytes are still somewhere: their memory and the place among those served are
-            // free when whoever has them lets go.
-            let _ = answered.await;
-        }
-        drop(held);
-    }
-
-    async fn hand_on_store(&self, text: Utf8Bytes) -> Result<(HeldMemory, Stored), Refusal> {
+    ) -> Result<Outgoing, Refusal> {
         let permit = self.permit("inbound_store")?;
         let len = text.len();
         let held = self.memory.for_frame(len as u64).ok_or(Refusal::Busy)?;
-        let request = aside(len, move || StoreRequest::decode(&text)).await??;
+        let request = aside(len, move || StoreRequest::decode(&text));
+        let request = request.await.map_err(|_| FAILED)??;
         let (answer, answered) = Answer::new();
         let store = InboundStore {
             from: Origin::Link(Arc::clone(&self.relay)),
             cid: None,
             content_type: request.content_type,
             app_id: request.authorization.as_ref().map(|a| a.app_id.clone()),
-            body: request.body,
+            body: held.attach(request.body),
             authorization: request.authorization,
             answer,
             permit,
         };
         hand_on(&self.events.store, store);
-        Ok((held, answered))
+        let kept = timeout_at(deadline, answered).await.map_err(|_| LATE)?;
+        let kept = kept.map_err(|_| Refusal::Busy)??;
+        Ok(Outgoing::small(message::stored(id, &kept)))
     }
 
     async fn retrieve(&self, id: &str, text: &str, deadline: Instant) -> Result<Outgoing, Refusal> {
@@ -181,7 +164,9 @@ impl Server {
         let id = id.to_owned();
         let encode = move || message::retrieved(&id, content_type.as_deref(), &bytes);
         Ok(Outgoing {
-            text: aside(usize::try_from(size).unwrap_or(usize::MAX), encode).await?,
+            text: aside(usize::try_from(size).unwrap_or(usize::MAX), encode)
+                .await
+                .map_err(|_| FAILED)?,
             held: Some(held),
         })
     }
@@ -196,17 +181,6 @@ impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Server({})", self.relay)
     }
-}
-
-type Stored = oneshot::Receiver<Result<Kept, Refusal>>;
-
-fn refused(kind: Kind, id: &str, refusal: &Refusal) -> Outgoing {
-    Outgoing::small(message::refused(kind, id, refusal))
-}
-
-/// An answer whose link is gone has nowhere to go: the browser asks again, by another link.
-async fn reply(answers: &mpsc::Sender<Outgoing>, outgoing: Outgoing) {
-    let _ = answers.send(outgoing).await;
 }
 
 /// All bytes of a blob that is `size` bytes long.
@@ -239,19 +213,4 @@ fn unreadable(error: &BodyError) -> Refusal {
         BodyError::Deleted => Refusal::NotFound,
         _ => FAILED,
     }
-}
-
-/// Runs `work` over so many bytes: here when they are few, else on a thread that may be held up.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "each caller holds a place among those served, and memory for its bytes"
-)]
-async fn aside<T: Send + 'static>(
-    bytes: usize,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Refusal> {
-    if bytes < ASIDE_BYTES {
-        return Ok(work());
-    }
-    tokio::task::spawn_blocking(work).await.map_err(|_| FAILED)
 }

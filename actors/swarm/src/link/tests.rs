@@ -319,10 +319,11 @@ async fn a_replicator_that_never_answers_leaves_no_browser_waiting() {
         served: 2,
         ..hurried()
     };
-    // Memory for two such requests and no more.
+    // Memory for one blob that is held and one request that is read.
     let content = vec![7; 64 << 10];
     let frame = store("a", &content).to_string().len() as u64;
-    let (node, mut relay) = Node::registered(Way::Hoard, frame * 9 / 5 * 2 + 4096, limits).await;
+    let memory = content.len() as u64 + frame * 9 / 5 + 4096;
+    let (node, mut relay) = Node::registered(Way::Hoard, memory, limits).await;
     for id in ["a", "b"] {
         relay.say(&store(id, &content)).await;
         let answer = relay.hear().await;

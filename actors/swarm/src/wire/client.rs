@@ -8,8 +8,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytecave_core::{BlobCid, PeerId, ShardCount, ShardRange, ShardSet};
 use bytecave_messages::budget::{Budget, Full};
+use bytecave_messages::memory::HeldMemory;
 use bytecave_messages::swarm::{PeerInfo, RemoteBlob, SwarmError};
-use bytes::Bytes;
 use libp2p::{Multiaddr, Stream, StreamProtocol};
 use serde::Deserialize;
 use serde_json::Value;
@@ -19,7 +19,8 @@ use super::frame::{self, BLOB_FRAME_BYTES, FrameError, MAX_BLOB_BYTES, Pace, SMA
 use super::streams::{OpenError, StreamControl};
 use super::v1::text::{Text, cleaned, has_long_escapes, media_type};
 use super::v1::{self, Kind};
-use crate::memory::{BodyMemory, HeldMemory};
+use crate::aside::aside;
+use crate::memory::BodyMemory;
 
 mod relay;
 
@@ -52,18 +53,6 @@ struct Retrieved<'a> {
     mime_type: Option<Text<'a>>,
     #[serde(borrow, default)]
     error: Option<Text<'a>>,
-}
-
-/// Remote bytes and the memory held for them.
-struct HeldBytes {
-    bytes: Vec<u8>,
-    _memory: HeldMemory,
-}
-
-impl AsRef<[u8]> for HeldBytes {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
 }
 
 impl Client {
@@ -112,10 +101,9 @@ impl Client {
         let answer = frame::read_body(&mut stream, length, &mut pace)
             .await
             .map_err(|error| self.failed(peer, error))?;
-        let blob = retrieved(peer, &answer, memory);
-        drop(answer);
+        let blob = aside(answer.len(), move || retrieved(peer, &answer, memory)).await;
         frame::finish(stream).await;
-        blob
+        blob.unwrap_or_else(|_| Err(bad(peer, "its answer cannot be read")))
     }
 
     async fn open(
@@ -217,10 +205,7 @@ fn retrieved(peer: PeerId, answer: &[u8], memory: HeldMemory) -> Result<RemoteBl
         return Err(bad(peer, "a blob larger than the protocol carries"));
     }
     Ok(RemoteBlob {
-        bytes: Bytes::from_owner(HeldBytes {
-            bytes,
-            _memory: memory,
-        }),
+        bytes: memory.attach(bytes),
         content_type: media_type(answer.mime_type),
     })
 }

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytecave_core::PeerId;
 use bytecave_messages::body::{BlobBody, BodyError};
 use bytecave_messages::budget::Share;
+use bytecave_messages::memory::HeldMemory;
 use bytecave_messages::ports::hand_on;
 use bytecave_messages::swarm::{Answer, InboundRetrieve, Origin, Refusal, ServedBlob};
 use libp2p::Stream;
@@ -14,7 +15,6 @@ use tokio::time::timeout;
 use super::server::{Reply, Server};
 use super::text::Text;
 use super::{Kind, parse_cid};
-use crate::memory::HeldMemory;
 use crate::wire::frame::{self, FrameError, MAX_BLOB_BYTES, SMALL_FRAME_BYTES};
 
 /// Media type of a blob that was stored without one.

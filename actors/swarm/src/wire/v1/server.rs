@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytecave_core::PeerId;
 use bytecave_messages::budget::{Budget, Permit, Share};
+use bytecave_messages::memory::HeldMemory;
 use bytecave_messages::ports::SwarmEvents;
 use bytecave_messages::swarm::{Admission, Refusal};
 use libp2p::Stream;
@@ -18,7 +19,7 @@ use tracing::debug;
 use super::served::Served;
 use super::{Kind, describe, refusal};
 use crate::facts::Facts;
-use crate::memory::{BodyMemory, HeldMemory};
+use crate::memory::BodyMemory;
 use crate::wire::counters::{Outcome, WireCounters};
 use crate::wire::frame::{self, FrameError, SMALL_FRAME_BYTES};
 use crate::wire::rates::Rates;

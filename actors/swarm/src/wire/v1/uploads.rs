@@ -6,8 +6,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytecave_core::{BlobCid, PeerId, StoreAuthorization};
+use bytecave_core::{APP_ID_MAX_BYTES, BlobCid, PeerId, StoreAuthorization};
 use bytecave_messages::budget::{Permit, Share};
+use bytecave_messages::memory::HeldMemory;
 use bytecave_messages::ports::hand_on;
 use bytecave_messages::swarm::{Answer, InboundReplica, InboundStore, Kept, Origin, Refusal};
 use bytes::Bytes;
@@ -18,11 +19,8 @@ use super::authorization::Authorization;
 use super::server::{Reply, Server};
 use super::text::{Millis, Text, has_long_escapes, media_type};
 use super::{Kind, hex, parse_cid};
-use crate::memory::HeldMemory;
+use crate::aside::aside;
 use crate::wire::frame::{self, BLOB_FRAME_BYTES, FrameError, MAX_BLOB_BYTES, Pace};
-
-/// Longest name of an application.
-const APP_ID_BYTES: usize = 256;
 
 /// Both uploads as they are sent; what is not named here is passed over.
 #[derive(Debug, Deserialize)]
@@ -67,18 +65,6 @@ struct Replicated {
 struct StoredHere {
     success: bool,
     cid: String,
-}
-
-/// The bytes of a blob and the memory held for them.
-struct HeldBytes {
-    bytes: Vec<u8>,
-    _memory: HeldMemory,
-}
-
-impl AsRef<[u8]> for HeldBytes {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
 }
 
 /// What is held while a frame is read.
@@ -218,9 +204,9 @@ async fn receive(
         permit,
     } = room;
     let frame = frame::read_body(stream, length, &mut pace).await?;
-    let received = parse(&frame, memory);
-    // Before the blob goes on: the memory is counted for one of them whole, not for both for long.
-    drop(frame);
+    // The frame is gone before the blob goes on: memory is counted for both, not for both for long.
+    let received = aside(frame.len(), move || parse(&frame, memory)).await;
+    let received = received.unwrap_or(Err(Refusal::Unavailable("the request cannot be read")));
     Ok((received, permit))
 }
 
@@ -248,8 +234,8 @@ fn parse(frame: &[u8], memory: HeldMemory) -> Result<Received, Refusal> {
         .app_id
         .map(|app_id| {
             app_id
-                .within(APP_ID_BYTES)
-                .ok_or_else(|| invalid(format!("appId is longer than {APP_ID_BYTES} bytes")))
+                .within(APP_ID_MAX_BYTES)
+                .ok_or_else(|| invalid(format!("appId is longer than {APP_ID_MAX_BYTES} bytes")))
         })
         .transpose()?;
     let bytes = STANDARD
@@ -266,10 +252,7 @@ fn parse(frame: &[u8], memory: HeldMemory) -> Result<Received, Refusal> {
         content_type: media_type(upload.mime_type).or_else(|| media_type(upload.content_type)),
         app_id,
         authorization,
-        body: Bytes::from_owner(HeldBytes {
-            bytes,
-            _memory: memory,
-        }),
+        body: memory.attach(bytes),
     })
 }
 

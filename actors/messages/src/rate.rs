@@ -1,32 +1,33 @@
-//! Two bounds: how often one client may ask, and how many bytes of uploads memory may hold.
+//! How often one host may ask: a token bucket for each, bounded in number.
+//!
+//! Whoever listens to strangers counts them so, be it their requests or their connections.
 
 use std::collections::HashMap;
 use std::collections::hash_map::{Entry, RandomState};
 use std::hash::BuildHasher;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Parts of the table of clients, each behind its own lock.
+/// Parts of the table of hosts, each behind its own lock.
 const PARTS: usize = 16;
-/// Clients remembered in each part: 16 × 4096 clients in all, about 3 MiB. When a part is full of
-/// clients that are still being limited, further ones share one allowance.
-const CLIENTS_PER_PART: usize = 4096;
-/// How often a full part is swept for clients that may be forgotten.
+/// Hosts remembered in each part: 16 × 4096 of them in all, about 3 MiB. When a part is full of
+/// hosts that are still being limited, further ones share one allowance.
+const HOSTS_PER_PART: usize = 4096;
+/// How often a full part is swept for hosts that may be forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// A client, as far as its rate is concerned: an IPv4 address, or the /64 of an IPv6 address, which
+/// A host, as far as its rate is concerned: an IPv4 address, or the /64 of an IPv6 address, which
 /// is what one household or server commonly has.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Client {
+enum Host {
     V4([u8; 4]),
     V6Net([u8; 8]),
     /// All for whom the table had no room.
     Others,
 }
 
-impl From<IpAddr> for Client {
+impl From<IpAddr> for Host {
     fn from(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address.octets()),
@@ -38,8 +39,8 @@ impl From<IpAddr> for Client {
     }
 }
 
-/// Token buckets by client, kept as the moment at which each would be full again (GCRA).
-pub(crate) struct RateLimiter {
+/// Token buckets by host, kept as the moment at which each would be full again (GCRA).
+pub struct HostRates {
     /// Time that one request costs.
     interval: Duration,
     /// Time that a full bucket holds.
@@ -50,14 +51,14 @@ pub(crate) struct RateLimiter {
 }
 
 struct Part {
-    /// When each client's bucket is full again, since `origin`.
-    full_at: HashMap<Client, Duration>,
+    /// When each host's bucket is full again, since `origin`.
+    full_at: HashMap<Host, Duration>,
     swept: Duration,
 }
 
-impl RateLimiter {
+impl HostRates {
     /// `per_second` requests on average, `burst` at once; `None` when nothing is limited.
-    pub(crate) fn new(per_second: u32, burst: u32) -> Option<Self> {
+    pub fn new(per_second: u32, burst: u32) -> Option<Self> {
         if per_second == 0 {
             return None;
         }
@@ -77,17 +78,17 @@ impl RateLimiter {
     }
 
     /// Counts one request of `address` at `now`; an error says how long to wait.
-    pub(crate) fn admit(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
-        let client = Client::from(address);
+    pub fn admit(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
+        let host = Host::from(address);
         let now = now.saturating_duration_since(self.origin);
         // The remainder is below PARTS.
-        let at = usize::try_from(self.hasher.hash_one(client) % PARTS as u64).unwrap_or(0);
+        let at = usize::try_from(self.hasher.hash_one(host) % PARTS as u64).unwrap_or(0);
         let Some(part) = self.parts.get(at) else {
             return Ok(());
         };
         // Counters only: a panic elsewhere leaves nothing half done in them.
         let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
-        let full_at = part.entry(client, now);
+        let full_at = part.entry(host, now);
         let next = (*full_at).max(now) + self.interval;
         match next.saturating_sub(now).checked_sub(self.burst) {
             None | Some(Duration::ZERO) => {
@@ -100,68 +101,18 @@ impl RateLimiter {
 }
 
 impl Part {
-    fn entry(&mut self, client: Client, now: Duration) -> &mut Duration {
-        let known = self.full_at.contains_key(&client);
-        if !known && self.full_at.len() >= CLIENTS_PER_PART && now >= self.swept + SWEEP_EVERY {
+    fn entry(&mut self, host: Host, now: Duration) -> &mut Duration {
+        let known = self.full_at.contains_key(&host);
+        if !known && self.full_at.len() >= HOSTS_PER_PART && now >= self.swept + SWEEP_EVERY {
             self.swept = now;
             self.full_at.retain(|_, full_at| *full_at > now);
         }
-        let room = known || self.full_at.len() < CLIENTS_PER_PART;
-        let key = if room { client } else { Client::Others };
+        let room = known || self.full_at.len() < HOSTS_PER_PART;
+        let key = if room { host } else { Host::Others };
         match self.full_at.entry(key) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => entry.insert(now),
         }
-    }
-}
-
-/// Bytes of upload bodies that may be in memory at once. Clones share it.
-#[derive(Clone, Debug)]
-pub(crate) struct UploadMemory {
-    free: Arc<AtomicU64>,
-    total: u64,
-}
-
-/// A share of [`UploadMemory`], given back by drop.
-#[derive(Debug)]
-pub(crate) struct UploadShare {
-    memory: UploadMemory,
-    bytes: u64,
-}
-
-impl UploadMemory {
-    pub(crate) fn new(total_bytes: u64) -> Self {
-        Self {
-            free: Arc::new(AtomicU64::new(total_bytes)),
-            total: total_bytes,
-        }
-    }
-
-    /// Takes `bytes`, or nothing when so many are not free; never waits.
-    pub(crate) fn try_take(&self, bytes: u64) -> Option<UploadShare> {
-        self.free
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |free| {
-                free.checked_sub(bytes)
-            })
-            .ok()?;
-        Some(UploadShare {
-            memory: self.clone(),
-            bytes,
-        })
-    }
-
-    pub(crate) fn total_bytes(&self) -> u64 {
-        self.total
-    }
-
-    pub(crate) fn used_bytes(&self) -> u64 {
-        self.total - self.free.load(Ordering::Acquire)
-    }
-}
-
-impl Drop for UploadShare {
-    fn drop(&mut self) {
-        self.memory.free.fetch_add(self.bytes, Ordering::AcqRel);
     }
 }
 
@@ -174,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_burst_passes_then_the_rate_holds_and_the_wait_is_true() {
-        let limiter = RateLimiter::new(10, 5).unwrap();
+        let limiter = HostRates::new(10, 5).unwrap();
         let start = Instant::now();
         for _ in 0..5 {
             assert_eq!(limiter.admit(ONE, start), Ok(()));
@@ -192,7 +143,7 @@ mod tests {
 
     #[test]
     fn addresses_of_one_64_share_and_others_do_not() {
-        let limiter = RateLimiter::new(1, 1).unwrap();
+        let limiter = HostRates::new(1, 1).unwrap();
         let now = Instant::now();
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
         assert!(limiter.admit(address("2001:db8::1"), now).is_ok());
@@ -204,33 +155,23 @@ mod tests {
 
     #[test]
     fn the_table_is_bounded_and_forgets_the_idle() {
-        let limiter = RateLimiter::new(1, 2).unwrap();
+        let limiter = HostRates::new(1, 2).unwrap();
         let now = Instant::now() + Duration::from_secs(10);
         for n in 0..200_000_u32 {
             let _ = limiter.admit(IpAddr::V4(n.into()), now);
         }
-        let held = |limiter: &RateLimiter| -> usize {
+        let held = |limiter: &HostRates| -> usize {
             limiter
                 .parts
                 .iter()
                 .map(|part| part.lock().unwrap().full_at.len())
                 .sum()
         };
-        assert!(held(&limiter) <= PARTS * (CLIENTS_PER_PART + 1));
+        assert!(held(&limiter) <= PARTS * (HOSTS_PER_PART + 1));
         let later = now + Duration::from_secs(100);
         for n in 300_000..300_200_u32 {
             assert!(limiter.admit(IpAddr::V4(n.into()), later).is_ok());
         }
         assert!(held(&limiter) < 1000, "the idle were forgotten");
-    }
-
-    #[test]
-    fn shares_of_memory_come_back() {
-        let memory = UploadMemory::new(10);
-        let first = memory.try_take(6).unwrap();
-        assert!(memory.try_take(5).is_none());
-        assert_eq!(memory.used_bytes(), 6);
-        drop(first);
-        assert!(memory.try_take(10).is_some());
     }
 }
