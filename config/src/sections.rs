@@ -187,6 +187,22 @@ section! {
 }
 
 section! {
+    /// Copies on other nodes.
+    Replication("replication") {
+        factor: u32 => "1" to "16",
+        probation: bool,
+        place_timeout: TimeSpan => "100ms" to "10m",
+        reconcile_interval: TimeSpan => "1s" to "1d",
+        keyed_interval: TimeSpan => "1m" to "365d",
+        holder_timeout: TimeSpan => "1s" to "30d",
+        goodbye_timeout: TimeSpan => "1s" to "30d",
+        repairs_at_once: u32 => "1" to "64",
+        repair_bytes_per_second: ByteSize => "64KiB" to "1TiB",
+        stranger_quota: Ratio => "0.0" to "1.0",
+    }
+}
+
+section! {
     /// The chain.
     Registry("registry") {
         owner_address: Option<EthAddress>,
@@ -244,6 +260,8 @@ pub struct Config {
     pub store: Store,
     /// The network.
     pub p2p: P2p,
+    /// Copies on other nodes.
+    pub replication: Replication,
     /// The chain.
     pub registry: Registry,
     /// The limits of the actors.
@@ -258,6 +276,7 @@ pub(crate) const SECTIONS: &[(&str, &[Field])] = &[
     ("http", Http::FIELDS),
     ("store", Store::FIELDS),
     ("p2p", P2p::FIELDS),
+    ("replication", Replication::FIELDS),
     ("registry", Registry::FIELDS),
     ("actors.store", Actor::FIELDS),
     ("actors.swarm", Actor::FIELDS),

@@ -179,6 +179,12 @@ impl fmt::Debug for BlobBody {
     }
 }
 
+impl fmt::Debug for BodySender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BodySender({} bytes sent)", self.sent)
+    }
+}
+
 impl fmt::Debug for BodyStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.stated_len {

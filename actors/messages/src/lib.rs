@@ -11,6 +11,7 @@
 
 pub mod body;
 pub mod budget;
+pub mod cancel;
 pub mod http;
 pub mod lifecycle;
 pub mod memory;
@@ -21,3 +22,4 @@ pub mod registry;
 pub mod replicator;
 pub mod store;
 pub mod swarm;
+pub mod sync;

@@ -4,331 +4,23 @@
 //! one `Result`. It is built of [`Recipient`]s, never of an `Addr` of a concrete actor: who answers
 //! is not the caller's business, and a test can answer.
 
-use std::fmt;
+mod replicator;
+mod store;
+mod swarm;
 
-use actix::dev::ToEnvelope;
-use actix::{Actor, Addr, Handler, Message, Recipient};
-use bytecave_core::{BlobCid, Digest, PeerId, ShardId};
+use actix::{Message, Recipient};
 
-use crate::body::BlobBody;
-use crate::budget::{Budget, Share};
 use crate::lifecycle::{PartChanged, Stop};
-use crate::replicator::{FetchBlob, FetchError, FetchedBlob};
-use crate::store::{
-    AdvanceOutbox, BlobInfo, BlobPage, BlobRead, BlobStored, ByteRange, CollectGarbage, DeleteBlob,
-    GcReport, GetBlob, GetBlobInfo, ListBlobs, ListCursor, ListOutboxShards, OutboxEntry, PutBlob,
-    ReadOutbox, RotateKeys, RotationReport, SetPin, StoreChanged, StoreError, Stored, UseNonce,
-};
+use crate::replicator::{FetchError, PlaceError, ReplicatorChanged};
+use crate::store::{BlobStored, StoreChanged, StoreError};
 use crate::swarm::{
-    Admission, InboundHaveList, InboundReplica, InboundRetrieve, InboundStore, RemoteBlob,
-    RetrieveFromPeer, SetAdmission, SwarmChanged, SwarmError,
+    InboundHaveList, InboundReplica, InboundRetrieve, InboundStore, InboundSync, SwarmChanged,
+    SwarmError,
 };
 
-/// The way to the blobs.
-#[derive(Clone)]
-pub struct StorePort {
-    budget: Budget,
-    put: Recipient<PutBlob>,
-    get: Recipient<GetBlob>,
-    info: Recipient<GetBlobInfo>,
-    list: Recipient<ListBlobs>,
-    delete: Recipient<DeleteBlob>,
-    pin: Recipient<SetPin>,
-    gc: Recipient<CollectGarbage>,
-    rotate: Recipient<RotateKeys>,
-    read_outbox: Recipient<ReadOutbox>,
-    advance_outbox: Recipient<AdvanceOutbox>,
-    outbox_shards: Recipient<ListOutboxShards>,
-    nonce: Recipient<UseNonce>,
-}
-
-/// A blob on its way in, as [`StorePort::put`] takes it.
-#[derive(Debug)]
-pub struct NewBlob {
-    /// The bytes.
-    pub body: BlobBody,
-    /// What they must hash to, when the sender said so.
-    pub expected: Option<BlobCid>,
-    /// Media type.
-    pub content_type: Option<String>,
-    /// The client's name for it.
-    pub file_name: Option<String>,
-}
-
-impl StorePort {
-    /// The port of whoever handles the store's messages, within `budget`.
-    pub fn new<A>(address: &Addr<A>, budget: Budget) -> Self
-    where
-        A: Actor
-            + Handler<PutBlob>
-            + Handler<GetBlob>
-            + Handler<GetBlobInfo>
-            + Handler<ListBlobs>
-            + Handler<DeleteBlob>
-            + Handler<SetPin>
-            + Handler<CollectGarbage>
-            + Handler<RotateKeys>
-            + Handler<ReadOutbox>
-            + Handler<AdvanceOutbox>
-            + Handler<ListOutboxShards>
-            + Handler<UseNonce>,
-        A::Context: ToEnvelope<A, PutBlob>
-            + ToEnvelope<A, GetBlob>
-            + ToEnvelope<A, GetBlobInfo>
-            + ToEnvelope<A, ListBlobs>
-            + ToEnvelope<A, DeleteBlob>
-            + ToEnvelope<A, SetPin>
-            + ToEnvelope<A, CollectGarbage>
-            + ToEnvelope<A, RotateKeys>
-            + ToEnvelope<A, ReadOutbox>
-            + ToEnvelope<A, AdvanceOutbox>
-            + ToEnvelope<A, ListOutboxShards>
-            + ToEnvelope<A, UseNonce>,
-    {
-        Self {
-            budget,
-            put: address.clone().recipient(),
-            get: address.clone().recipient(),
-            info: address.clone().recipient(),
-            list: address.clone().recipient(),
-            delete: address.clone().recipient(),
-            pin: address.clone().recipient(),
-            gc: address.clone().recipient(),
-            rotate: address.clone().recipient(),
-            read_outbox: address.clone().recipient(),
-            advance_outbox: address.clone().recipient(),
-            outbox_shards: address.clone().recipient(),
-            nonce: address.clone().recipient(),
-        }
-    }
-
-    /// Keeps a blob; answers when it is as durable as configured.
-    pub async fn put(&self, share: Share, blob: NewBlob) -> Result<Stored, StoreError> {
-        let permit = self.budget.try_acquire(share, "put")?;
-        let NewBlob {
-            body,
-            expected,
-            content_type,
-            file_name,
-        } = blob;
-        ask(
-            &self.put,
-            PutBlob {
-                body,
-                expected,
-                content_type,
-                file_name,
-                permit,
-            },
-        )
-        .await?
-    }
-
-    /// Reads a blob or a part of it.
-    pub async fn get(
-        &self,
-        share: Share,
-        cid: BlobCid,
-        range: Option<ByteRange>,
-    ) -> Result<BlobRead, StoreError> {
-        let permit = self.budget.try_acquire(share, "get")?;
-        ask(&self.get, GetBlob { cid, range, permit }).await?
-    }
-
-    /// What is known of a blob.
-    pub async fn info(&self, share: Share, cid: BlobCid) -> Result<BlobInfo, StoreError> {
-        let permit = self.budget.try_acquire(share, "info")?;
-        ask(&self.info, GetBlobInfo { cid, permit }).await?
-    }
-
-    /// The next page of stored blobs.
-    pub async fn list(
-        &self,
-        share: Share,
-        shard: Option<ShardId>,
-        after: Option<ListCursor>,
-        limit: usize,
-    ) -> Result<BlobPage, StoreError> {
-        let permit = self.budget.try_acquire(share, "list")?;
-        ask(
-            &self.list,
-            ListBlobs {
-                shard,
-                after,
-                limit,
-                permit,
-            },
-        )
-        .await?
-    }
-
-    /// Deletes a blob from this node.
-    pub async fn delete(&self, share: Share, cid: BlobCid) -> Result<(), StoreError> {
-        let permit = self.budget.try_acquire(share, "delete")?;
-        ask(&self.delete, DeleteBlob { cid, permit }).await?
-    }
-
-    /// Protects a blob from deletion, or stops protecting it.
-    pub async fn set_pin(
-        &self,
-        share: Share,
-        cid: BlobCid,
-        pinned: bool,
-    ) -> Result<(), StoreError> {
-        let permit = self.budget.try_acquire(share, "pin")?;
-        ask(
-            &self.pin,
-            SetPin {
-                cid,
-                pinned,
-                permit,
-            },
-        )
-        .await?
-    }
-
-    /// Gives the space of deleted blobs back now.
-    pub async fn collect_garbage(&self, share: Share) -> Result<GcReport, StoreError> {
-        let permit = self.budget.try_acquire(share, "gc")?;
-        ask(&self.gc, CollectGarbage { permit }).await?
-    }
-
-    /// Adds a key-encryption key and seals all metadata under it.
-    pub async fn rotate_keys(&self, share: Share) -> Result<RotationReport, StoreError> {
-        let permit = self.budget.try_acquire(share, "rotate_keys")?;
-        ask(&self.rotate, RotateKeys { permit }).await?
-    }
-
-    /// Outbox entries behind a shard's cursor.
-    pub async fn read_outbox(
-        &self,
-        shard: ShardId,
-        limit: usize,
-    ) -> Result<Vec<OutboxEntry>, StoreError> {
-        let permit = self.budget.try_acquire(Share::Repair, "read_outbox")?;
-        ask(
-            &self.read_outbox,
-            ReadOutbox {
-                shard,
-                limit,
-                permit,
-            },
-        )
-        .await?
-    }
-
-    /// Moves the outbox cursors of some shards.
-    pub async fn advance_outbox(&self, through: Vec<(ShardId, u64)>) -> Result<(), StoreError> {
-        let permit = self.budget.try_acquire(Share::Repair, "advance_outbox")?;
-        ask(&self.advance_outbox, AdvanceOutbox { through, permit }).await?
-    }
-
-    /// Shards whose outbox has entries.
-    pub async fn outbox_shards(&self) -> Result<Vec<ShardId>, StoreError> {
-        let permit = self.budget.try_acquire(Share::Repair, "outbox_shards")?;
-        ask(&self.outbox_shards, ListOutboxShards { permit }).await?
-    }
-
-    /// Uses up a nonce; whether it was unused.
-    pub async fn use_nonce(
-        &self,
-        share: Share,
-        key: Digest,
-        expires_ms: u64,
-    ) -> Result<bool, StoreError> {
-        let permit = self.budget.try_acquire(share, "use_nonce")?;
-        let message = UseNonce {
-            key,
-            expires_ms,
-            permit,
-        };
-        ask(&self.nonce, message).await?
-    }
-}
-
-impl fmt::Debug for StorePort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "StorePort({:?})", self.budget)
-    }
-}
-
-/// The way to the network.
-#[derive(Clone)]
-pub struct SwarmPort {
-    budget: Budget,
-    retrieve: Recipient<RetrieveFromPeer>,
-    admission: Recipient<SetAdmission>,
-}
-
-impl SwarmPort {
-    /// The port of whoever handles the swarm's messages, within `budget`.
-    pub fn new<A>(address: &Addr<A>, budget: Budget) -> Self
-    where
-        A: Actor + Handler<RetrieveFromPeer> + Handler<SetAdmission>,
-        A::Context: ToEnvelope<A, RetrieveFromPeer> + ToEnvelope<A, SetAdmission>,
-    {
-        Self {
-            budget,
-            retrieve: address.clone().recipient(),
-            admission: address.clone().recipient(),
-        }
-    }
-
-    /// Fetches a blob that `peer` has; what comes is unverified.
-    pub async fn retrieve(
-        &self,
-        share: Share,
-        peer: PeerId,
-        cid: BlobCid,
-    ) -> Result<RemoteBlob, SwarmError> {
-        let permit = self.budget.try_acquire(share, "retrieve")?;
-        ask(&self.retrieve, RetrieveFromPeer { peer, cid, permit }).await?
-    }
-
-    /// Says who may send replicas.
-    pub async fn set_admission(&self, admission: Admission) -> Result<(), SwarmError> {
-        Ok(ask(&self.admission, SetAdmission(admission)).await?)
-    }
-}
-
-impl fmt::Debug for SwarmPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SwarmPort({:?})", self.budget)
-    }
-}
-
-/// The way to blobs that peers have.
-#[derive(Clone)]
-pub struct ReplicatorPort {
-    budget: Budget,
-    fetch: Recipient<FetchBlob>,
-}
-
-impl ReplicatorPort {
-    /// The port of whoever handles the replicator's messages, within `budget`.
-    pub fn new<A>(address: &Addr<A>, budget: Budget) -> Self
-    where
-        A: Actor + Handler<FetchBlob>,
-        A::Context: ToEnvelope<A, FetchBlob>,
-    {
-        Self {
-            budget,
-            fetch: address.clone().recipient(),
-        }
-    }
-
-    /// Gets a blob that is not stored here from a peer, verified.
-    pub async fn fetch(&self, share: Share, cid: BlobCid) -> Result<FetchedBlob, FetchError> {
-        let permit = self.budget.try_acquire(share, "fetch")?;
-        ask(&self.fetch, FetchBlob { cid, permit }).await?
-    }
-}
-
-impl fmt::Debug for ReplicatorPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ReplicatorPort({:?})", self.budget)
-    }
-}
+pub use replicator::ReplicatorPort;
+pub use store::{NewBlob, StorePort};
+pub use swarm::SwarmPort;
 
 /// Where the swarm's events go.
 #[derive(Clone, Debug)]
@@ -343,6 +35,8 @@ pub struct SwarmEvents {
     pub have_list: Recipient<InboundHaveList>,
     /// Answers who sends a copy.
     pub replica: Recipient<InboundReplica>,
+    /// Answers who compares.
+    pub sync: Recipient<InboundSync>,
     /// Answers who stores.
     pub store: Recipient<InboundStore>,
 }
@@ -388,6 +82,15 @@ impl StoreEvents {
     }
 }
 
+/// Where the replicator's events go.
+#[derive(Clone, Debug)]
+pub struct ReplicatorEvents {
+    /// Hears how copies are.
+    pub changed: Vec<Recipient<ReplicatorChanged>>,
+    /// Hears of the actor's condition.
+    pub part: Vec<Recipient<PartChanged>>,
+}
+
 /// Sends an event without waiting, to whoever has room.
 pub fn notify<M>(listeners: &[Recipient<M>], event: &M)
 where
@@ -419,7 +122,7 @@ macro_rules! unavailable {
         }
     )+};
 }
-unavailable!(StoreError, SwarmError, FetchError);
+unavailable!(StoreError, SwarmError, FetchError, PlaceError);
 
 /// Sends and awaits the answer. The bound on what waits is the permit inside the message.
 #[expect(

@@ -3,18 +3,27 @@
 //! The store knows nothing of peers, clients or placement: it takes blobs of the shards it owns,
 //! gives them back, and says how it is.
 
+mod copies;
+mod state;
+
+use std::any::Any;
+use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::Message;
-use bytecave_core::{
-    BlobCid, BlobRoot, Commitment, Digest, Fingerprint, ShardCount, ShardId, ShardRange,
-};
+use bytecave_core::{BlobCid, BlobRoot, Commitment, Digest, ShardId};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::body::{BlobBody, BodyError};
 use crate::budget::{Full, Permit};
+
+pub use copies::{
+    AdvanceOutbox, BlockedPage, CheckBlobs, DIGESTS_LIMIT, ListBlocked, ListDigests,
+    ListOutboxShards, OutboxEntry, OutboxKind, ReadOutbox, RenewTombstones, SetBlocked, Standing,
+};
+pub use state::{STOP_GRACE, ShardCounters, StoreChanged, StoreCondition, StoreSnapshot};
 
 /// Why the store did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -90,6 +99,18 @@ pub enum StoreError {
         /// The blob.
         cid: BlobCid,
     },
+    /// It was deleted here, and what was deleted is not taken back from peers.
+    #[error("blob {cid} was deleted from this node: only a client brings it back")]
+    Deleted {
+        /// The blob.
+        cid: BlobCid,
+    },
+    /// The operator blocked it.
+    #[error("blob {cid} is blocked on this node")]
+    Blocked {
+        /// The blob.
+        cid: BlobCid,
+    },
     /// A pinned blob is not deleted.
     #[error("blob {cid} is pinned: unpin it first")]
     Pinned {
@@ -136,12 +157,80 @@ pub struct PutBlob {
     pub content_type: Option<String>,
     /// The client's name for it. The first store's stays.
     pub file_name: Option<String>,
+    /// On whose word.
+    pub word: Word,
+    /// Synced before the answer, whatever `store.durability` says.
+    pub durable: bool,
+    /// What becomes of it when its shard is not ours.
+    pub foreign: Foreign,
     /// The permit.
     pub permit: Permit,
 }
 
+/// On whose word a blob is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Word {
+    /// A client's, who may store here: it is written to the outbox, and lifts a tombstone.
+    Client,
+    /// A peer's: a copy, or a repair. What was deleted here is not taken back, and nothing is written
+    /// to the outbox, since whoever took the blob from its client brings it to the other holders.
+    Peer,
+}
+
+/// What becomes of a blob whose shard is not ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Foreign {
+    /// It is refused.
+    Refuse,
+    /// It is kept for as long as it is on its way.
+    Transit,
+}
+
+/// A blob of others' shard on its way to them.
+#[derive(Debug, Clone)]
+pub enum InTransit {
+    /// In memory: at most 4 MiB.
+    Memory(Bytes),
+    /// In the store until the last clone is dropped.
+    Disk(TransitHold),
+}
+
+/// Keeps a foreign blob in the store until the last clone is dropped. What it holds is the store's own.
+#[derive(Clone)]
+pub struct TransitHold(Arc<dyn Any + Send + Sync>);
+
+impl TransitHold {
+    /// Holds `kept`, whose drop gives the space back.
+    pub fn new<T: Any + Send + Sync>(kept: T) -> Self {
+        Self(Arc::new(kept))
+    }
+
+    /// What is held, for the store that made it.
+    pub fn kept<T: Any>(&self) -> Option<&T> {
+        self.0.downcast_ref()
+    }
+}
+
+impl fmt::Debug for TransitHold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TransitHold")
+    }
+}
+
+/// Query: the bytes of a blob in transit.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<BlobRead, StoreError>")]
+pub struct ReadTransit {
+    /// Which.
+    pub hold: TransitHold,
+    /// Part of it; all when `None`.
+    pub range: Option<ByteRange>,
+    /// The permit; held until the last byte was handed over.
+    pub permit: Permit,
+}
+
 /// A blob is stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Stored {
     /// Its name.
     pub cid: BlobCid,
@@ -157,6 +246,8 @@ pub struct Stored {
     pub new: bool,
     /// The durability it has.
     pub durability: Durability,
+    /// Where it is, if its shard is not ours: nowhere for long.
+    pub transit: Option<InTransit>,
 }
 
 /// Bytes of a blob to read: `start..end`, end exclusive and at most the size.
@@ -325,55 +416,6 @@ pub struct RotationReport {
     pub resealed: u64,
 }
 
-/// What an outbox entry is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OutboxKind {
-    /// A blob was stored.
-    Stored,
-}
-
-/// One entry of a shard's outbox.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutboxEntry {
-    /// Its position, ascending within the shard.
-    pub sequence: u64,
-    /// What happened.
-    pub kind: OutboxKind,
-    /// To which content.
-    pub digest: Digest,
-}
-
-/// Query: outbox entries behind a shard's cursor, oldest first.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<Vec<OutboxEntry>, StoreError>")]
-pub struct ReadOutbox {
-    /// The shard.
-    pub shard: ShardId,
-    /// At most this many, at most [`LIST_LIMIT`].
-    pub limit: usize,
-    /// The permit.
-    pub permit: Permit,
-}
-
-/// Command: in each of these shards everything up to and including the sequence is dealt with; the
-/// entries go, all in one batch, which need not be synced: what comes back is dealt with again.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<(), StoreError>")]
-pub struct AdvanceOutbox {
-    /// Shard and the last sequence dealt with; `u64::MAX` for all there are.
-    pub through: Vec<(ShardId, u64)>,
-    /// The permit.
-    pub permit: Permit,
-}
-
-/// Query: shards whose outbox has entries.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<Vec<ShardId>, StoreError>")]
-pub struct ListOutboxShards {
-    /// The permit.
-    pub permit: Permit,
-}
-
 /// Command: use up a nonce, so that what was authorized once is not authorized again, also after a
 /// restart. Answered with whether it was unused; on disk before the answer.
 #[derive(Debug, Message)]
@@ -394,76 +436,3 @@ pub struct BlobStored {
     /// The shard whose outbox grew.
     pub shard: ShardId,
 }
-
-/// Event: how the store is, at most once a second.
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "()")]
-pub struct StoreChanged(pub Arc<StoreSnapshot>);
-
-/// The store at one moment; from counters, never from a scan.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoreSnapshot {
-    /// Shards in the network.
-    pub shard_count: ShardCount,
-    /// Shards owned.
-    pub owned: Vec<ShardRange>,
-    /// Counters of every shard that has a family here, ascending; owned or not.
-    pub shards: Vec<ShardCounters>,
-    /// Blobs in all shards.
-    pub blobs: u64,
-    /// Content bytes in all shards.
-    pub bytes: u64,
-    /// Sealed bytes of live blobs: what the quota counts.
-    pub sealed_bytes: u64,
-    /// Sealed bytes of deleted blobs whose space is not free yet.
-    pub dead_bytes: u64,
-    /// Bytes reserved by uploads in flight.
-    pub reserved_bytes: u64,
-    /// The quota, in sealed bytes.
-    pub quota_bytes: u64,
-    /// Free bytes of the file system.
-    pub disk_free_bytes: u64,
-    /// Free bytes that writes leave alone.
-    pub disk_reserve_bytes: u64,
-    /// Blobs whose bytes were found damaged.
-    pub quarantined: u64,
-    /// Durability of small blobs.
-    pub durability: Durability,
-    /// Whether it takes writes.
-    pub condition: StoreCondition,
-    /// Metrics of the engine: name without prefix, value.
-    pub gauges: Vec<(&'static str, u64)>,
-}
-
-/// Whether the store takes writes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StoreCondition {
-    /// It does.
-    Writable,
-    /// The quota or the disk's reserve is reached: deletes still work.
-    Full,
-    /// The database is read-only; the text names the file and the remedy.
-    ReadOnly(String),
-}
-
-/// One shard's counters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShardCounters {
-    /// The shard.
-    pub shard: ShardId,
-    /// Whether this node owns it; if not, it is read and never written.
-    pub owned: bool,
-    /// Blobs.
-    pub blobs: u64,
-    /// Content bytes.
-    pub bytes: u64,
-    /// Sealed bytes.
-    pub sealed_bytes: u64,
-    /// Sealed bytes of deleted blobs whose space is not free yet.
-    pub dead_bytes: u64,
-    /// Sum over the set of blobs.
-    pub fingerprint: Fingerprint,
-}
-
-/// How long a damaged or slow store may hold up a stop before it is given up.
-pub const STOP_GRACE: Duration = Duration::from_secs(3);

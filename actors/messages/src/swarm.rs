@@ -5,19 +5,31 @@
 //! [`Answer`] in it; the swarm has read and bounded it by then, and gives the answer the form the
 //! asker understands.
 
-use std::fmt;
+mod inbound;
+mod view;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Message;
-use bytecave_core::{BlobCid, PeerId, ShardCount, ShardRange, StoreAuthorization};
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use bytecave_core::{BlobCid, BlobRoot, PeerId};
 use thiserror::Error;
-use tokio::sync::oneshot;
 
-use crate::body::BlobBody;
+use crate::body::{BlobBody, BodyError};
 use crate::budget::{Full, Permit};
+use crate::cancel::Cancelled;
+use crate::replicator::BlobFacts;
+use crate::sync::{SyncAnswer, SyncRequest};
+
+pub use inbound::{
+    Answer, HAVE_LIST_LIMIT, HaveList, HaveListAsk, InboundHaveList, InboundReplica,
+    InboundRetrieve, InboundStore, InboundSync, Kept, Offer, Origin, Refusal, RefusalKind,
+    ReplicaBody, ServedBlob, StatedBlob,
+};
+pub use view::{
+    Announced, ConnectionKind, HolePunching, LinkView, PeerInfo, PeerView, Reachability,
+    RelayState, RelayView, SwarmChanged, SwarmSnapshot,
+};
 
 /// Why the swarm did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -56,6 +68,19 @@ pub enum SwarmError {
         /// The peer.
         peer: PeerId,
     },
+    /// The peer does not take what it was sent, and says why.
+    #[error("peer {peer} refused: {reason}")]
+    Refused {
+        /// The peer.
+        peer: PeerId,
+        /// The kind of refusal.
+        kind: RefusalKind,
+        /// Its words, cleaned and cut.
+        reason: String,
+    },
+    /// What was being sent could not be read here.
+    #[error(transparent)]
+    Body(#[from] BodyError),
     /// The peer's time was up.
     #[error("peer {peer} did not answer within {} s", after.as_secs())]
     TimedOut {
@@ -82,23 +107,65 @@ pub struct RetrieveFromPeer {
     pub peer: PeerId,
     /// For what.
     pub cid: BlobCid,
+    /// From which byte on. The 1.0.0 protocols give the whole all the same.
+    pub from: u64,
+    /// Heard when nobody waits for the head of the answer any more.
+    pub cancelled: Cancelled,
+    /// The permit; held until the last byte was handed over.
+    pub permit: Permit,
+}
+
+/// What a peer gives, unverified.
+#[derive(Debug)]
+pub struct RemoteBlob {
+    /// The size of the whole, as the peer states it; of the 1.0.0 protocols the length that came.
+    pub size: u64,
+    /// Root of its tree, as the peer states it; the 1.0.0 protocols have none.
+    pub blob_root: Option<BlobRoot>,
+    /// The media type that the peer states.
+    pub content_type: Option<String>,
+    /// First byte of what follows.
+    pub offset: u64,
+    /// The bytes from there to the end, never more than `size` says. When the stream breaks, it ends
+    /// in an error. Dropped, the peer is told to stop.
+    pub body: BlobBody,
+}
+
+/// Command: bring a copy to `peer`; answered when the peer has it durably, or has it already.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<ReplicaSent, SwarmError>")]
+pub struct SendReplica {
+    /// To whom.
+    pub peer: PeerId,
+    /// What is stated of the blob.
+    pub blob: BlobFacts,
+    /// Its bytes, not yet read: the peer may refuse before.
+    pub body: BlobBody,
+    /// Heard when nobody waits any more.
+    pub cancelled: Cancelled,
     /// The permit.
     pub permit: Permit,
 }
 
-/// What a peer gave, unverified.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RemoteBlob {
-    /// The bytes, as the peer gave them.
-    pub bytes: Bytes,
-    /// The media type that the peer states.
-    pub content_type: Option<String>,
+/// A peer has a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplicaSent {
+    /// Whether it had it before.
+    pub already_stored: bool,
+    /// Whether it counts: the peer speaks 2.0.0, whose word is that the copy is durable.
+    pub counted: bool,
 }
 
-impl fmt::Debug for RemoteBlob {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RemoteBlob({} bytes)", self.bytes.len())
-    }
+/// Command: ask `peer` a question about what it holds.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<SyncAnswer, SwarmError>")]
+pub struct AskSync {
+    /// Whom.
+    pub peer: PeerId,
+    /// What.
+    pub request: SyncRequest,
+    /// The permit.
+    pub permit: Permit,
 }
 
 /// Command: from now on these peers may send replicas. Needed before a frame is read, so that a
@@ -130,380 +197,4 @@ impl Admission {
             Self::Nobody(why) => Err(Refusal::NotAdmitted(why)),
         }
     }
-}
-
-/// Where the answer to an inbound request goes. Dropped unsent, the asker hears that the node is
-/// busy.
-#[derive(Debug)]
-pub struct Answer<T>(oneshot::Sender<T>);
-
-impl<T> Answer<T> {
-    /// An answer to come, and where it arrives.
-    pub fn new() -> (Self, oneshot::Receiver<T>) {
-        let (sender, receiver) = oneshot::channel();
-        (Self(sender), receiver)
-    }
-
-    /// Gives the answer. An asker who is gone does not get it, and nobody minds.
-    pub fn send(self, answer: T) {
-        let _ = self.0.send(answer);
-    }
-}
-
-/// Who asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// A peer, over a protocol stream.
-    Peer(PeerId),
-    /// A browser, through the storage link to the relay of this address.
-    Link(Arc<str>),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Peer(peer) => write!(f, "peer {peer}"),
-            Self::Link(relay) => write!(f, "relay {relay}"),
-        }
-    }
-}
-
-/// Why an inbound request is refused. The text goes to the asker.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Refusal {
-    /// There is no such blob here. The published text.
-    #[error("Blob not found")]
-    NotFound,
-    /// The request makes no sense. Starts with the published text.
-    #[error("Invalid request: {0}")]
-    Invalid(String),
-    /// The sender may not send replicas.
-    #[error("not admitted: {0}")]
-    NotAdmitted(&'static str),
-    /// The store authorization does not hold, or there is none.
-    #[error("not authorized: {0}")]
-    NotAuthorized(String),
-    /// The shard is kept by other nodes.
-    #[error("shard {0} is not kept by this node")]
-    NotOurShard(bytecave_core::ShardId),
-    /// The bytes are not those of the stated CID.
-    #[error("the content does not match its hash: it is that of {actual}")]
-    Mismatch {
-        /// Of what the bytes are, in hex.
-        actual: String,
-    },
-    /// Too large for this protocol.
-    #[error("the blob of {size} bytes is larger than the {limit_bytes} bytes allowed here")]
-    TooLarge {
-        /// Its size.
-        size: u64,
-        /// The limit.
-        limit_bytes: u64,
-    },
-    /// No room.
-    #[error("storage full")]
-    Full,
-    /// Too many requests at once or in a time.
-    #[error("busy: try again later")]
-    Busy,
-    /// The blob is damaged here.
-    #[error("the blob is damaged here")]
-    Damaged,
-    /// This node cannot at the moment.
-    #[error("unavailable: {0}")]
-    Unavailable(&'static str),
-}
-
-/// Event: someone wants a blob. Answered from the local store only, never from the network.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct InboundRetrieve {
-    /// Who asks.
-    pub from: Origin,
-    /// For what.
-    pub cid: BlobCid,
-    /// Where the blob goes.
-    pub answer: Answer<Result<ServedBlob, Refusal>>,
-    /// The permit.
-    pub permit: Permit,
-}
-
-/// A blob on its way to a peer.
-#[derive(Debug)]
-pub struct ServedBlob {
-    /// Its size in bytes; nothing was read from `body` yet, so that the swarm can decline first.
-    pub size: u64,
-    /// Its media type.
-    pub content_type: Option<String>,
-    /// The bytes.
-    pub body: BlobBody,
-}
-
-/// Event: a peer asks which blobs are here.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct InboundHaveList {
-    /// Who asks.
-    pub from: PeerId,
-    /// For which part of the list.
-    pub ask: HaveListAsk,
-    /// Where the list goes.
-    pub answer: Answer<Result<HaveList, Refusal>>,
-    /// The permit.
-    pub permit: Permit,
-}
-
-/// Most entries of one have-list, asked or answered.
-pub const HAVE_LIST_LIMIT: usize = 1000;
-
-/// Which part of the list of blobs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HaveListAsk {
-    /// So many from there on; at most [`HAVE_LIST_LIMIT`].
-    Page {
-        /// How many.
-        limit: usize,
-        /// How many to leave out first.
-        offset: u64,
-    },
-    /// Those of these that are here; at most [`HAVE_LIST_LIMIT`].
-    Which(Vec<BlobCid>),
-}
-
-/// A part of the list of blobs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HaveList {
-    /// The blobs.
-    pub cids: Vec<BlobCid>,
-    /// How many there are in all.
-    pub total: u64,
-    /// Whether more follow.
-    pub has_more: bool,
-}
-
-/// Event: an admitted peer sends a copy of a blob.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct InboundReplica {
-    /// Who sends it.
-    pub from: PeerId,
-    /// The stated name; not yet compared with the bytes.
-    pub cid: BlobCid,
-    /// The stated media type.
-    pub content_type: Option<String>,
-    /// The bytes.
-    pub body: Bytes,
-    /// Where the outcome goes.
-    pub answer: Answer<Result<Kept, Refusal>>,
-    /// The permit.
-    pub permit: Permit,
-}
-
-/// Event: a browser or another client of the first network stores a blob.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct InboundStore {
-    /// Who sends it.
-    pub from: Origin,
-    /// The stated name, where the form has one; not yet compared with the bytes.
-    pub cid: Option<BlobCid>,
-    /// The stated media type.
-    pub content_type: Option<String>,
-    /// The stated application.
-    pub app_id: Option<String>,
-    /// The bytes.
-    pub body: Bytes,
-    /// The signed authorization, if there is one; not yet checked.
-    pub authorization: Option<StoreAuthorization>,
-    /// Where the outcome goes.
-    pub answer: Answer<Result<Kept, Refusal>>,
-    /// The permit.
-    pub permit: Permit,
-}
-
-/// A blob was stored for someone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kept {
-    /// Its name.
-    pub cid: BlobCid,
-    /// Whether it was here before.
-    pub already_stored: bool,
-}
-
-/// Event: how the network is, at most once a second.
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "()")]
-pub struct SwarmChanged(pub Arc<SwarmSnapshot>);
-
-/// The network at one moment.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SwarmSnapshot {
-    /// Where others can reach this node: addresses that were confirmed or configured, circuits
-    /// through relays, and those it listens on; each a multiaddress that ends in the node's peer id.
-    pub multiaddrs: Vec<String>,
-    /// Peers connected now.
-    pub connected: usize,
-    /// Connected and remembered peers; connected ones first, then by peer id.
-    pub peers: Vec<PeerView>,
-    /// The configured relays.
-    pub relays: Vec<RelayView>,
-    /// The storage links.
-    pub links: Vec<LinkView>,
-    /// Whether others can reach this node.
-    pub reachability: Reachability,
-}
-
-/// What is known of a peer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PeerView {
-    /// Its id.
-    pub peer_id: PeerId,
-    /// How it is connected; absent when it is not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub connection: Option<ConnectionKind>,
-    /// Where it is reached; of a connected peer, the addresses in use first.
-    pub multiaddrs: Vec<String>,
-    /// Its program, as it says.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub agent: Option<String>,
-    /// Round trip in milliseconds, measured by ping.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rtt_ms: Option<u64>,
-    /// When it was last heard, milliseconds since 1970.
-    pub last_seen_ms: u64,
-    /// Whether it was heard recently enough to count as a live member.
-    pub live: bool,
-    /// What it announced last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub announced: Option<Announced>,
-    /// What it said over a connection of its own; never taken from others.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub info: Option<PeerInfo>,
-}
-
-/// How a peer is connected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ConnectionKind {
-    /// Directly.
-    Direct,
-    /// Through a relay, with its limits of time and bytes.
-    Relayed,
-}
-
-/// What a peer announces of itself, signed by it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Announced {
-    /// What it calls itself.
-    pub node_id: String,
-    /// Bytes it says are free.
-    pub available_storage: u64,
-    /// Blobs it says it has.
-    pub blob_count: u64,
-    /// Whether it says that it is registered; the chain decides, not this.
-    pub is_registered: bool,
-    /// When it said so, milliseconds since 1970.
-    pub timestamp_ms: u64,
-}
-
-/// What a peer answers over `/bytecave/info/1.0.0`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PeerInfo {
-    /// Version of its program.
-    pub version: String,
-    /// Address of its owner, as it says.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub owner_address: Option<String>,
-    /// Ranges it keeps; absent for programs that do not say.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub shards: Option<Vec<ShardRange>>,
-    /// Shards in its network.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub shard_count: Option<ShardCount>,
-    /// Its storage limit in bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub capacity: Option<u64>,
-    /// Whether it takes new blobs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub accepting: Option<bool>,
-    /// The /bytecave/ protocols it speaks.
-    #[serde(default)]
-    pub protocols: Vec<String>,
-}
-
-/// A configured relay.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RelayView {
-    /// Its address as configured.
-    pub multiaddr: String,
-    /// How the reservation there is.
-    #[serde(flatten)]
-    pub state: RelayState,
-}
-
-/// How a reservation at a relay is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "state", rename_all = "camelCase")]
-pub enum RelayState {
-    /// Being made.
-    Connecting,
-    /// It stands: others reach this node through the relay.
-    Reserved,
-    /// It could not be made; it is tried again.
-    Failed {
-        /// Why.
-        reason: String,
-    },
-    /// Circuits are switched off by `P2P_ENABLE_RELAY`.
-    Off,
-}
-
-/// A storage link to a relay.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LinkView {
-    /// Its WebSocket address.
-    pub url: String,
-    /// Whether it is connected and registered there.
-    pub registered: bool,
-    /// What went wrong last, while it is not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub problem: Option<String>,
-}
-
-/// Whether others can reach this node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "verdict", rename_all = "camelCase")]
-pub enum Reachability {
-    /// Nobody has tried yet.
-    Unknown,
-    /// A peer dialled one of our addresses.
-    Direct,
-    /// Not directly, but through a relay; direct connections come about by hole punching where the
-    /// NAT allows it.
-    Relayed {
-        /// Whether a hole was ever punched since the start, and if not whether it was tried.
-        #[serde(rename = "holePunching")]
-        hole_punching: HolePunching,
-    },
-    /// Peers tried and failed, and there is no relay.
-    Unreachable,
-}
-
-/// How hole punching went since the start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum HolePunching {
-    /// Not tried.
-    Untried,
-    /// It worked at least once.
-    Works,
-    /// It was tried and never worked: the NAT gives each peer another port (symmetric), or a
-    /// firewall is in the way.
-    Fails,
 }

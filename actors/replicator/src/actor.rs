@@ -3,31 +3,33 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{
-    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, ResponseFuture,
-    WrapFuture,
-};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, ResponseFuture};
 use bytecave_messages::budget::ActorName;
 use bytecave_messages::lifecycle::{DeathWatch, PartChanged, PartState, Stop};
-use bytecave_messages::ports::{StorePort, SwarmPort, notify};
-use bytecave_messages::replicator::{FetchBlob, FetchError, FetchedBlob};
+use bytecave_messages::ports::{ReplicatorEvents, StorePort, SwarmPort, notify};
+use bytecave_messages::replicator::{
+    FetchBlob, FetchError, FetchedBlob, PlaceBlob, PlaceError, Placed, ReplicatorChanged,
+};
 use bytecave_messages::store::{BlobStored, StoreChanged};
 use bytecave_messages::swarm::{
-    InboundHaveList, InboundReplica, InboundRetrieve, InboundStore, SwarmChanged, SwarmSnapshot,
+    InboundHaveList, InboundReplica, InboundRetrieve, InboundStore, InboundSync, SwarmChanged,
 };
 
+use crate::conduct::Conduct;
 use crate::facts::Facts;
 use crate::fetch::{Fetcher, Patience};
 use crate::have_list::Lister;
+use crate::holders::{Holders, Rules};
 use crate::options::ReplicatorOptions;
 use crate::outbox::Outbox;
+use crate::place::Placer;
 use crate::policy::{self, StorePolicy};
 use crate::receive::{Receiver, now_ms};
+use crate::reconcile::{Reconciler, ReconcilerParts};
 use crate::serve;
 
-/// How often the outbox is looked at: many stores share one batch, and a family that was written to
-/// is not written to again for the sake of its outbox alone.
-const OUTBOX_INTERVAL: Duration = Duration::from_secs(30);
+/// Time between two looks at who holds what, and at how copies are.
+const OBSERVE_EVERY: Duration = Duration::from_secs(1);
 const DISABLED: &str = "P2P_ENABLED is false";
 
 /// The shell.
@@ -36,61 +38,99 @@ pub struct ReplicatorActor {
     enabled: bool,
     store: StorePort,
     swarm: SwarmPort,
-    listeners: Vec<Recipient<PartChanged>>,
+    events: ReplicatorEvents,
     watch: DeathWatch,
     facts: Facts,
-    /// The latest of the network; none while networking is off.
-    network: Option<Arc<SwarmSnapshot>>,
+    holders: Holders,
     receiver: Receiver,
     lister: Lister,
     fetcher: Fetcher,
+    placer: Placer,
     outbox: Outbox,
+    reconciler: Reconciler,
 }
 
 impl ReplicatorActor {
-    /// A shell that answers what peers ask and gets what they have.
+    /// A shell that keeps copies where they belong.
     pub fn new(options: ReplicatorOptions) -> Self {
         let ReplicatorOptions {
-            settings,
+            me,
+            p2p,
+            replication,
             has_registry,
+            state_file,
             store,
             swarm,
-            listeners,
+            events,
             watch,
         } = options;
         let facts = Facts::default();
-        let patience = Patience::of(settings.request_timeout.as_duration());
+        let conduct = Conduct::new(now_ms);
+        let rules = Rules {
+            me,
+            factor: usize::try_from(replication.factor).unwrap_or(usize::MAX),
+            probation: replication.probation,
+            holder_timeout: replication.holder_timeout.as_duration(),
+            goodbye_timeout: replication.goodbye_timeout.as_duration(),
+            now_ms,
+        };
+        let holders = Holders::new(rules, facts.clone());
+        let patience = Patience::of(p2p.request_timeout.as_duration());
+        let placer = Placer::new(
+            store.clone(),
+            swarm.clone(),
+            holders.clone(),
+            conduct.clone(),
+        );
+        let reconciler = Reconciler::new(ReconcilerParts {
+            settings: replication,
+            state_file,
+            store: store.clone(),
+            swarm: swarm.clone(),
+            facts: facts.clone(),
+            holders: holders.clone(),
+            conduct: conduct.clone(),
+        });
         Self {
-            enabled: settings.enabled,
-            listeners,
-            watch,
-            network: None,
+            enabled: p2p.enabled,
             receiver: Receiver {
                 store: store.clone(),
                 facts: facts.clone(),
-                admission: policy::admission(&settings, has_registry),
-                policy: StorePolicy::new(&settings),
+                admission: policy::admission(&p2p, has_registry),
+                policy: StorePolicy::new(&p2p),
                 now_ms,
             },
             lister: Lister::new(store.clone(), facts.clone()),
-            fetcher: Fetcher::new(store.clone(), swarm.clone(), facts.clone(), patience),
-            outbox: Outbox::default(),
+            fetcher: Fetcher::new(
+                store.clone(),
+                swarm.clone(),
+                facts.clone(),
+                holders.clone(),
+                conduct,
+                patience,
+            ),
+            outbox: Outbox::new(store.clone(), placer.clone()),
+            placer,
+            reconciler,
             facts,
+            holders,
             store,
             swarm,
+            events,
+            watch,
         }
     }
 
-    fn advance(&mut self, context: &mut Context<Self>) {
-        if let Some(round) = self.outbox.round(&self.store) {
-            let round = round.into_actor(self);
-            context.spawn(round.map(|round, actor, _| actor.outbox.end(round)));
-        }
+    /// Follows the clock, and tells how copies are.
+    fn observe(&mut self, _: &mut Context<Self>) {
+        self.holders.refresh();
+        let snapshot = self.reconciler.snapshot(self.outbox.waiting());
+        notify(&self.events.changed, &ReplicatorChanged(Arc::new(snapshot)));
     }
 
     fn tell(&self, state: PartState) {
         let actor = ActorName::Replicator;
-        notify(&self.listeners, &PartChanged { actor, state });
+        notify(&self.events.part, &PartChanged { actor, state });
     }
 
     /// Tells the network who may send replicas, and the operator if that is nobody.
@@ -117,14 +157,11 @@ impl Actor for ReplicatorActor {
             let reason = DISABLED.to_owned();
             self.tell(PartState::Disabled { reason });
         }
-        // What a crash left in the outbox has no nudge.
-        let store = self.store.clone();
-        let left = async move { store.outbox_shards().await };
-        context.spawn(left.into_actor(self).map(|shards, actor, _| match shards {
-            Ok(shards) => actor.outbox.nudge(shards),
-            Err(error) => tracing::warn!(%error, "outbox not read; its next entry brings it back"),
-        }));
-        context.run_interval(OUTBOX_INTERVAL, Self::advance);
+        self.outbox.start(self.enabled);
+        if self.enabled {
+            self.reconciler.start();
+        }
+        context.run_interval(OBSERVE_EVERY, Self::observe);
     }
 }
 
@@ -158,13 +195,24 @@ spawn!(InboundStore, |actor, sent| actor
     .receiver
     .clone()
     .store(sent));
+spawn!(InboundSync, |actor, asked| actor
+    .reconciler
+    .clone()
+    .answer(asked));
 
 impl Handler<FetchBlob> for ReplicatorActor {
     type Result = ResponseFuture<Result<FetchedBlob, FetchError>>;
 
     fn handle(&mut self, wanted: FetchBlob, _: &mut Self::Context) -> Self::Result {
-        let (fetcher, network) = (self.fetcher.clone(), self.network.clone());
-        Box::pin(fetcher.fetch(wanted, network))
+        Box::pin(self.fetcher.clone().fetch(wanted))
+    }
+}
+
+impl Handler<PlaceBlob> for ReplicatorActor {
+    type Result = ResponseFuture<Result<Placed, PlaceError>>;
+
+    fn handle(&mut self, wanted: PlaceBlob, _: &mut Self::Context) -> Self::Result {
+        Box::pin(self.placer.clone().place(wanted))
     }
 }
 
@@ -172,7 +220,7 @@ impl Handler<BlobStored> for ReplicatorActor {
     type Result = ();
 
     fn handle(&mut self, BlobStored { shard }: BlobStored, _: &mut Self::Context) {
-        self.outbox.nudge([shard]);
+        self.outbox.nudge(shard);
     }
 }
 
@@ -181,6 +229,7 @@ impl Handler<StoreChanged> for ReplicatorActor {
 
     fn handle(&mut self, StoreChanged(snapshot): StoreChanged, _: &mut Self::Context) {
         self.facts.set(&snapshot);
+        self.holders.refresh();
     }
 }
 
@@ -188,18 +237,17 @@ impl Handler<SwarmChanged> for ReplicatorActor {
     type Result = ();
 
     fn handle(&mut self, SwarmChanged(snapshot): SwarmChanged, _: &mut Self::Context) {
-        self.network = Some(snapshot);
+        self.holders.set_network(snapshot);
     }
 }
 
 impl Handler<Stop> for ReplicatorActor {
-    type Result = ();
+    type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, _: Stop, context: &mut Self::Context) {
+    fn handle(&mut self, _: Stop, context: &mut Self::Context) -> Self::Result {
         self.watch.disarm();
         context.stop();
+        self.outbox.stop();
+        Box::pin(self.reconciler.clone().stop())
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytecave_core::{BlobCid, ShardCount, ShardId, ShardSet};
-use bytecave_messages::store::{StoreCondition, StoreSnapshot};
+use bytecave_messages::store::{ShardCounters, StoreCondition, StoreSnapshot};
 
 /// The store at one moment. Clones share the latest.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +19,12 @@ pub(crate) struct StoreFacts {
     pub(crate) blobs: u64,
     /// Whether quota or disk are used up.
     pub(crate) full: bool,
+    /// Whether new blobs are taken.
+    pub(crate) accepting: bool,
+    /// The storage limit in sealed bytes.
+    pub(crate) quota_bytes: u64,
+    /// Counters of every shard that has a family here, ascending.
+    pub(crate) shards: Vec<ShardCounters>,
 }
 
 impl Facts {
@@ -29,6 +35,9 @@ impl Facts {
             owned: ShardSet::from_ranges(snapshot.shard_count, &snapshot.owned).ok(),
             blobs: snapshot.blobs,
             full: snapshot.condition == StoreCondition::Full,
+            accepting: snapshot.condition == StoreCondition::Writable,
+            quota_bytes: snapshot.quota_bytes,
+            shards: snapshot.shards.clone(),
         };
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(facts));
     }
@@ -51,6 +60,20 @@ impl StoreFacts {
     /// Shards in the network.
     pub(crate) fn shard_count(&self) -> ShardCount {
         self.shard_count
+    }
+
+    /// The shards that this node keeps; none if the store contradicts itself.
+    pub(crate) fn owned(&self) -> Option<&ShardSet> {
+        self.owned.as_ref()
+    }
+
+    /// What stands here of a shard that this node keeps.
+    pub(crate) fn counters(&self, shard: ShardId) -> Option<&ShardCounters> {
+        let position = self
+            .shards
+            .binary_search_by_key(&shard, |counters| counters.shard);
+        let counters = self.shards.get(position.ok()?)?;
+        counters.owned.then_some(counters)
     }
 
     /// The shard of a blob that is known to be other nodes'.

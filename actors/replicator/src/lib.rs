@@ -10,14 +10,19 @@
 
 mod actor;
 mod candidates;
+mod conduct;
 mod facts;
 mod fetch;
 mod have_list;
+mod holders;
 mod media_type;
 mod options;
 mod outbox;
+mod place;
+mod placement;
 mod policy;
 mod receive;
+mod reconcile;
 mod refuse;
 mod serve;
 mod verify;

@@ -11,7 +11,10 @@ use bytecave_core::{BlobCid, VerifiedStore};
 use bytecave_messages::body::BlobBody;
 use bytecave_messages::budget::Share;
 use bytecave_messages::ports::{NewBlob, StorePort};
-use bytecave_messages::swarm::{Admission, InboundReplica, InboundStore, Kept, Refusal};
+use bytecave_messages::store::{Foreign, Word};
+use bytecave_messages::swarm::{
+    Admission, InboundReplica, InboundStore, Kept, Refusal, ReplicaBody,
+};
 use bytes::Bytes;
 
 use crate::facts::Facts;
@@ -43,15 +46,20 @@ impl Receiver {
     pub(crate) async fn replica(self, replica: InboundReplica) {
         let InboundReplica {
             from,
-            cid,
-            content_type,
+            blob,
             body,
             answer,
             permit,
         } = replica;
-        let kept = match self.admission.admits(&from).and_then(|()| self.room(&cid)) {
-            Ok(()) => self.put(body, Some(cid), content_type).await,
-            Err(refused) => Err(refused),
+        let cid = blob.cid;
+        let admitted = self.admission.admits(&from).and_then(|()| self.room(&cid));
+        let kept = match (admitted, body) {
+            (Ok(()), ReplicaBody::Here(bytes)) => {
+                self.put(bytes, Some(cid), blob.content_type, Word::Peer)
+                    .await
+            }
+            (Ok(()), ReplicaBody::Offered(_)) => Err(Refusal::Busy),
+            (Err(refused), _) => Err(refused),
         };
         match &kept {
             Ok(kept) => tracing::debug!(%from, ?cid, known = kept.already_stored, "replica kept"),
@@ -101,7 +109,8 @@ impl Receiver {
             expected = Some(cid);
         }
         let body = std::mem::take(&mut request.body);
-        self.put(body, expected, request.content_type.take()).await
+        self.put(body, expected, request.content_type.take(), Word::Client)
+            .await
     }
 
     /// Uses the nonce of an authorization up.
@@ -134,6 +143,7 @@ impl Receiver {
         body: Bytes,
         expected: Option<BlobCid>,
         content_type: Option<String>,
+        word: Word,
     ) -> Result<Kept, Refusal> {
         let size = body.len() as u64;
         let blob = NewBlob {
@@ -141,6 +151,9 @@ impl Receiver {
             expected,
             content_type: media_type::believed(content_type),
             file_name: None,
+            word,
+            durable: true,
+            foreign: Foreign::Refuse,
         };
         match self.store.put(Share::Peer, blob).await {
             Ok(stored) => Ok(Kept {

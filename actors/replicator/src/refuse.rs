@@ -20,6 +20,8 @@ pub(crate) fn refusal(error: StoreError, size: u64) -> Refusal {
         }
         StoreError::QuotaReached { .. } | StoreError::DiskFull { .. } => Refusal::Full,
         StoreError::Damaged { .. } | StoreError::Body(BodyError::Damaged) => Refusal::Damaged,
+        StoreError::Deleted { .. } => Refusal::Declined,
+        StoreError::Blocked { .. } => Refusal::Blocked,
         StoreError::Unavailable => Refusal::Unavailable("the node is stopping"),
         StoreError::ReadOnly { .. } => Refusal::Unavailable("the store is read-only"),
         StoreError::RangeNotSatisfiable { .. }

@@ -11,12 +11,16 @@ pub(crate) async fn retrieve(store: StorePort, wanted: InboundRetrieve) {
     let InboundRetrieve {
         from,
         cid,
+        range,
         answer,
         permit,
     } = wanted;
-    let read = store.get(Share::Peer, cid, None).await;
+    let read = store.get(Share::Peer, cid, range).await;
     let served = read.map(|read| ServedBlob {
         size: read.info.size,
+        blob_root: read.info.blob_root,
+        offset: read.offset,
+        len: read.len,
         content_type: read.info.content_type,
         body: read.body,
     });
@@ -42,6 +46,7 @@ mod tests {
         let wanted = InboundRetrieve {
             from: Origin::Peer(peer(1)),
             cid,
+            range: None,
             answer,
             permit: permit(),
         };

@@ -5,7 +5,7 @@ use bytecave_config::{P2p, P2pStoreAccess};
 use bytecave_core::Digest;
 use bytecave_core::StoreAuthorization;
 use bytecave_messages::store::{StoreCondition, StoreError};
-use bytecave_messages::swarm::{Answer, Origin};
+use bytecave_messages::swarm::{Answer, Origin, ReplicaBody, StatedBlob};
 use k256::ecdsa::SigningKey;
 use sha3::{Digest as _, Keccak256};
 
@@ -104,9 +104,13 @@ async fn replica(
     let (answer, given) = Answer::new();
     let replica = InboundReplica {
         from: peer(1),
-        cid,
-        content_type: content_type.map(str::to_owned),
-        body: Bytes::copy_from_slice(content),
+        blob: StatedBlob {
+            cid,
+            size: content.len() as u64,
+            blob_root: None,
+            content_type: content_type.map(str::to_owned),
+        },
+        body: ReplicaBody::Here(Bytes::copy_from_slice(content)),
         answer,
         permit: permit(),
     };

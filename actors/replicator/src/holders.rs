@@ -1,0 +1,162 @@
+//! The members of the network as this node knows them, and who of them holds what.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use bytecave_core::{PeerId, ShardCount, ShardSet};
+use bytecave_messages::swarm::{PeerInfo, PeerView, SwarmSnapshot};
+
+use crate::facts::{Facts, StoreFacts};
+use crate::placement::{Member, Placement, Weight};
+
+/// Whoever speaks this keeps copies as we do; others are served, and counted by nobody.
+pub(crate) const REPLICATE: &str = "/bytecave/replicate/2.0.0";
+/// A peer that was met later than this is on probation, where there is one.
+const PROBATION: Duration = Duration::from_hours(24);
+
+/// What makes a peer a member that holds shards.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    /// This node.
+    pub(crate) me: PeerId,
+    /// `replication.factor`
+    pub(crate) factor: usize,
+    /// `replication.probation`
+    pub(crate) probation: bool,
+    /// `replication.holder_timeout`
+    pub(crate) holder_timeout: Duration,
+    /// `replication.goodbye_timeout`
+    pub(crate) goodbye_timeout: Duration,
+    /// Milliseconds since 1970.
+    pub(crate) now_ms: fn() -> u64,
+}
+
+/// The latest of the network. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Holders(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    rules: Rules,
+    facts: Facts,
+    latest: RwLock<Latest>,
+}
+
+#[derive(Debug, Default)]
+struct Latest {
+    network: Option<Arc<SwarmSnapshot>>,
+    placement: Option<Arc<Placement>>,
+}
+
+impl Holders {
+    /// Nothing is known of the network yet.
+    pub(crate) fn new(rules: Rules, facts: Facts) -> Self {
+        let latest = RwLock::default();
+        Self(Arc::new(Inner {
+            rules,
+            facts,
+            latest,
+        }))
+    }
+
+    /// This node.
+    pub(crate) fn me(&self) -> PeerId {
+        self.0.rules.me
+    }
+
+    /// The network said how it is.
+    pub(crate) fn set_network(&self, network: Arc<SwarmSnapshot>) {
+        self.write(|latest| latest.network = Some(network));
+        self.refresh();
+    }
+
+    /// Works out who holds what, if that may have changed: to be called when network or store said
+    /// something, and now and then, since a silent peer is lost by the clock.
+    pub(crate) fn refresh(&self) {
+        let Some(facts) = self.0.facts.get() else {
+            return;
+        };
+        let rules = &self.0.rules;
+        let (count, factor) = (facts.shard_count(), rules.factor);
+        let members = members(rules, &facts, self.network().as_deref());
+        let same = |placement: &Arc<Placement>| placement.is_of(count, factor, &members);
+        if !self.placement().as_ref().is_some_and(same) {
+            let placement = Arc::new(Placement::new(count, factor, members));
+            self.write(|latest| latest.placement = Some(placement));
+        }
+    }
+
+    /// The latest of the network; none while networking is off.
+    pub(crate) fn network(&self) -> Option<Arc<SwarmSnapshot>> {
+        let latest = self.0.latest.read();
+        latest
+            .unwrap_or_else(PoisonError::into_inner)
+            .network
+            .clone()
+    }
+
+    /// Who holds what; none in the first moments of a node.
+    pub(crate) fn placement(&self) -> Option<Arc<Placement>> {
+        let latest = self.0.latest.read();
+        latest
+            .unwrap_or_else(PoisonError::into_inner)
+            .placement
+            .clone()
+    }
+
+    fn write(&self, change: impl FnOnce(&mut Latest)) {
+        let latest = self.0.latest.write();
+        change(&mut latest.unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// This node and the peers that keep copies as it does, by peer id.
+fn members(rules: &Rules, facts: &StoreFacts, network: Option<&SwarmSnapshot>) -> Vec<Member> {
+    let now_ms = (rules.now_ms)();
+    let peers = network.map_or(&[][..], |network| &network.peers);
+    let mut members: Vec<_> = peers
+        .iter()
+        .filter(|peer| peer.peer_id != rules.me && !is_lost(rules, peer, now_ms))
+        .filter_map(|peer| {
+            let info = peer.info.as_ref()?;
+            let shards = kept(info, facts.shard_count())?;
+            let speaks = info.protocols.iter().any(|name| name == REPLICATE);
+            let met = now_ms.saturating_sub(peer.first_seen_ms);
+            speaks.then_some(Member {
+                peer: peer.peer_id,
+                weight: Weight::of(info.capacity?),
+                shards,
+                accepting: info.accepting?,
+                on_probation: rules.probation && u128::from(met) < PROBATION.as_millis(),
+            })
+        })
+        .collect();
+    members.extend(facts.owned().map(|owned| Member {
+        peer: rules.me,
+        weight: Weight::of(facts.quota_bytes),
+        shards: owned.clone(),
+        accepting: facts.accepting,
+        on_probation: false,
+    }));
+    members.sort_unstable_by_key(|member| member.peer);
+    members
+}
+
+/// The shards that a peer says it keeps, if it counts them as we do.
+fn kept(info: &PeerInfo, count: ShardCount) -> Option<ShardSet> {
+    if info.shard_count? != count {
+        return None;
+    }
+    ShardSet::from_ranges(count, info.shards.as_ref()?).ok()
+}
+
+/// Whether a peer was silent for so long that others take its place.
+fn is_lost(rules: &Rules, peer: &PeerView, now_ms: u64) -> bool {
+    if peer.connection.is_some() {
+        return false;
+    }
+    let since = |ms: u64| Duration::from_millis(now_ms.saturating_sub(ms));
+    let left = peer.left_ms.map(since);
+    left.is_some_and(|left| left >= rules.goodbye_timeout)
+        || since(peer.last_seen_ms) >= rules.holder_timeout
+}
