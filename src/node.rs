@@ -48,6 +48,8 @@ const EXIT_ACTOR_DIED: u8 = 70;
 const EXIT_START_FAILED: u8 = 1;
 /// Time for the store's thread to end once the store has closed; it has nothing left to do then.
 const STORE_JOIN: Duration = Duration::from_secs(1);
+/// Directory, in the data directory, of what the node remembers of the network.
+const NETWORK_DIR: &str = "p2p";
 /// Threads of the shared runtime; what takes time runs in the actors' own pools.
 const RUNTIME_THREADS: usize = 2;
 
@@ -162,7 +164,7 @@ async fn serve(loaded: &Loaded, telemetry: &Telemetry) -> Result<End, NodeError>
     let swarm_options = swarm_options(config, &keys, &mailboxes, &data_dir, metrics)?;
     let store_port = mailboxes.store_port();
     let replicator_port = mailboxes.replicator_port();
-    let replicator_options = replicator_options(config, &mailboxes);
+    let replicator_options = replicator_options(config, &keys, &mailboxes, &data_dir);
     let events = mailboxes.store_events();
     let listeners = mailboxes.part_listeners();
     let watch = |actor| mailboxes.watch(actor);
@@ -281,7 +283,7 @@ fn swarm_options(
         version: env!("CARGO_PKG_VERSION"),
         shards: config.store.shard_set()?,
         quota_bytes: config.store.quota().bytes(),
-        directory: data_dir.root().join("p2p"),
+        directory: data_dir.root().join(NETWORK_DIR),
         budget: mailboxes.swarm.budget.clone(),
         events: mailboxes.swarm_events(),
         metrics,
@@ -289,13 +291,21 @@ fn swarm_options(
     })
 }
 
-fn replicator_options(config: &Config, mailboxes: &Mailboxes) -> ReplicatorOptions {
+fn replicator_options(
+    config: &Config,
+    keys: &Keys,
+    mailboxes: &Mailboxes,
+    data_dir: &DataDir,
+) -> ReplicatorOptions {
     ReplicatorOptions {
-        settings: config.p2p.clone(),
+        me: keys.identity.peer_id(),
+        p2p: config.p2p.clone(),
+        replication: config.replication.clone(),
         has_registry: config.registry.contract_address.is_some(),
+        state_file: data_dir.root().join(NETWORK_DIR).join("replication.json"),
         store: mailboxes.store_port(),
         swarm: mailboxes.swarm_port(),
-        listeners: mailboxes.part_listeners(),
+        events: mailboxes.replicator_events(),
         watch: mailboxes.watch(ActorName::Replicator),
     }
 }

@@ -10,7 +10,9 @@ use bytecave_config::Actors;
 use bytecave_http::HttpActor;
 use bytecave_messages::budget::{ActorName, Budget};
 use bytecave_messages::lifecycle::{DeathWatch, PartChanged, Stop};
-use bytecave_messages::ports::{ReplicatorPort, StoreEvents, StorePort, SwarmEvents, SwarmPort};
+use bytecave_messages::ports::{
+    ReplicatorEvents, ReplicatorPort, StoreEvents, StorePort, SwarmEvents, SwarmPort,
+};
 use bytecave_proof::ProofActor;
 use bytecave_registry::RegistryActor;
 use bytecave_replicator::ReplicatorActor;
@@ -127,7 +129,16 @@ impl Mailboxes {
             retrieve: replicator.clone().recipient(),
             have_list: replicator.clone().recipient(),
             replica: replicator.clone().recipient(),
+            sync: replicator.clone().recipient(),
             store: replicator.clone().recipient(),
+        }
+    }
+
+    /// Where the replicator's events go.
+    pub(crate) fn replicator_events(&self) -> ReplicatorEvents {
+        ReplicatorEvents {
+            changed: vec![self.http.address.clone().recipient()],
+            part: self.part_listeners(),
         }
     }
 
