@@ -13,14 +13,13 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use actix::{Arbiter, Recipient, System};
 use bytecave_config::{Config, Loaded};
 use bytecave_core::PeerId;
-use bytecave_http::{BindError, HttpActor, HttpOptions, HttpSettings};
+use bytecave_http::{BindError, HttpActor};
 use bytecave_messages::budget::ActorName;
 use bytecave_messages::http::{CloseRoutes, OpenRoutes};
 use bytecave_messages::lifecycle::Stop;
@@ -28,16 +27,17 @@ use bytecave_messages::ports;
 use bytecave_messages::store::STOP_GRACE;
 use bytecave_proof::ProofActor;
 use bytecave_registry::RegistryActor;
-use bytecave_replicator::{ReplicatorActor, ReplicatorOptions};
+use bytecave_replicator::ReplicatorActor;
 use bytecave_store::StoreActor;
 use bytecave_store::engine::{Engine, EngineOptions, OpenError};
-use bytecave_swarm::{NetworkMetrics, StartError, SwarmActor, SwarmOptions};
+use bytecave_swarm::{NetworkMetrics, StartError, SwarmActor};
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{timeout, timeout_at};
 
 use crate::data_dir::{self, DataDir, DataDirError, Keys};
+use crate::options::{http_options, replicator_options, swarm_options};
 use crate::start_message;
 use crate::telemetry::{self, Telemetry, TelemetryError};
 use crate::wiring::Mailboxes;
@@ -48,8 +48,6 @@ const EXIT_ACTOR_DIED: u8 = 70;
 const EXIT_START_FAILED: u8 = 1;
 /// Time for the store's thread to end once the store has closed; it has nothing left to do then.
 const STORE_JOIN: Duration = Duration::from_secs(1);
-/// Directory, in the data directory, of what the node remembers of the network.
-const NETWORK_DIR: &str = "p2p";
 /// Threads of the shared runtime; what takes time runs in the actors' own pools.
 const RUNTIME_THREADS: usize = 2;
 
@@ -243,94 +241,6 @@ async fn join_store(arbiter: Arbiter) {
     if spawned.is_ok() && timeout(STORE_JOIN, joined).await.is_err() {
         tracing::warn!("the store's thread did not end");
     }
-}
-
-fn http_options(
-    config: &Config,
-    keys: &Keys,
-    mailboxes: &Mailboxes,
-    metrics: &NetworkMetrics,
-    telemetry: &Telemetry,
-) -> HttpOptions {
-    HttpOptions {
-        settings: HttpSettings::new(&config.http, config.max_blob_size()),
-        node_id: node_id(config, &keys.identity.peer_id()),
-        public_key: keys.identity.public_key(),
-        owner_address: owner_address(config),
-        version: env!("CARGO_PKG_VERSION"),
-        api_token: keys.api_token.clone(),
-        budget: mailboxes.http.budget.clone(),
-        budgets: mailboxes.budgets(),
-        registries: vec![metrics.registry()],
-        set_log_level: telemetry.set_level.clone(),
-        stop_timeout: requests_deadline(config.node.shutdown_timeout.as_duration()),
-        watch: mailboxes.watch(ActorName::Http),
-    }
-}
-
-fn swarm_options(
-    config: &Config,
-    keys: &Keys,
-    mailboxes: &Mailboxes,
-    data_dir: &DataDir,
-    metrics: NetworkMetrics,
-) -> Result<SwarmOptions, bytecave_core::ShardError> {
-    Ok(SwarmOptions {
-        settings: config.p2p.clone(),
-        identity: Arc::clone(&keys.identity),
-        node_id: node_id(config, &keys.identity.peer_id()),
-        owner_address: owner_address(config),
-        version: env!("CARGO_PKG_VERSION"),
-        shards: config.store.shard_set()?,
-        quota_bytes: config.store.quota().bytes(),
-        directory: data_dir.root().join(NETWORK_DIR),
-        budget: mailboxes.swarm.budget.clone(),
-        events: mailboxes.swarm_events(),
-        metrics,
-        watch: mailboxes.watch(ActorName::Swarm),
-    })
-}
-
-fn replicator_options(
-    config: &Config,
-    keys: &Keys,
-    mailboxes: &Mailboxes,
-    data_dir: &DataDir,
-) -> ReplicatorOptions {
-    ReplicatorOptions {
-        me: keys.identity.peer_id(),
-        p2p: config.p2p.clone(),
-        replication: config.replication.clone(),
-        has_registry: config.registry.contract_address.is_some(),
-        state_file: data_dir.root().join(NETWORK_DIR).join("replication.json"),
-        store: mailboxes.store_port(),
-        swarm: mailboxes.swarm_port(),
-        events: mailboxes.replicator_events(),
-        watch: mailboxes.watch(ActorName::Replicator),
-    }
-}
-
-/// What the node calls itself.
-fn node_id(config: &Config, peer_id: &PeerId) -> String {
-    let set = config.node.id.as_ref();
-    set.map_or_else(|| default_node_id(peer_id), ToString::to_string)
-}
-
-fn owner_address(config: &Config) -> Option<String> {
-    let owner = config.registry.owner_address.as_ref();
-    owner.map(ToString::to_string)
-}
-
-/// Time for requests in flight at a stop: whatever clients still do, the store keeps its share.
-fn requests_deadline(whole: Duration) -> Duration {
-    whole.saturating_sub(STOP_GRACE).max(whole / 2)
-}
-
-/// `node-` and the last eight characters of the peer id.
-fn default_node_id(peer_id: &PeerId) -> String {
-    let text = peer_id.to_string();
-    let tail = text.len().saturating_sub(8);
-    format!("node-{}", text.get(tail..).unwrap_or(&text))
 }
 
 /// Opens the engine on a thread of its own; `None` when a signal came meanwhile.
