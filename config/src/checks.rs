@@ -1,6 +1,7 @@
 //! What two settings must have to do with each other. Each finding names both.
 
 mod p2p;
+mod replication;
 
 use bytecave_core::{ShardError, ShardSet};
 
@@ -17,6 +18,7 @@ pub(crate) fn between_keys(config: &Config, provenance: &Provenance) -> Vec<Prob
     };
     let mut problems = shards(config, provenance);
     problems.extend(p2p::conflicts(config, provenance));
+    problems.extend(replication::conflicts(config, provenance));
     let (store, http) = (&config.store, &config.http);
     if store.max_total_wal_size >= store.write_buffer_total {
         problems.push(conflict(
@@ -44,7 +46,9 @@ pub(crate) fn between_keys(config: &Config, provenance: &Provenance) -> Vec<Prob
 
 /// What can be meant and seldom is: one line each, naming both settings.
 pub(crate) fn doubtful(config: &Config, provenance: &Provenance) -> Vec<String> {
-    p2p::doubtful(&config.p2p, provenance)
+    let mut remarks = p2p::doubtful(&config.p2p, provenance);
+    remarks.extend(replication::doubtful(config, provenance));
+    remarks
 }
 
 /// Every range that is wrong alone, or else the first two that share a shard.

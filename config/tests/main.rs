@@ -7,4 +7,5 @@ mod documentation_is_current;
 mod later_layers_win;
 mod network_settings_agree;
 mod published_names_work;
+mod replication_settings_agree;
 mod world;
