@@ -35,6 +35,10 @@ dev: deps ## build and run a node (dev profile: quick to compile)
 	@.ci/rocksdb build debug cargo build --locked --bin bytecave
 	@exec $(DEV) run --locked --quiet --bin bytecave -- $(ARGS)
 
+.PHONY: cluster
+cluster: build ## seven nodes on this machine that keep copies for each other; Ctrl-C stops them
+	@.ci/cluster $(ARGS)
+
 # ---- checks: `make test` is what CI runs, the quickest check first ----
 # The tests of whole nodes meet JavaScript peers, whose packages npm installs once (.ci/js).
 
