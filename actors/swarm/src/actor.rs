@@ -9,7 +9,10 @@ use bytecave_messages::budget::ActorName;
 use bytecave_messages::lifecycle::{DeathWatch, PartChanged, PartState, Stop};
 use bytecave_messages::ports::{SwarmEvents, notify};
 use bytecave_messages::store::StoreChanged;
-use bytecave_messages::swarm::{RemoteBlob, RetrieveFromPeer, SetAdmission, SwarmError};
+use bytecave_messages::swarm::{
+    AskSync, RemoteBlob, ReplicaSent, RetrieveFromPeer, SendReplica, SetAdmission, SwarmError,
+};
+use bytecave_messages::sync::SyncAnswer;
 use tokio::time::timeout;
 use tracing::Instrument;
 
@@ -86,7 +89,9 @@ impl Handler<RetrieveFromPeer> for SwarmActor {
     type Result = ResponseFuture<Result<RemoteBlob, SwarmError>>;
 
     fn handle(&mut self, message: RetrieveFromPeer, _: &mut Self::Context) -> Self::Result {
-        let RetrieveFromPeer { peer, cid, permit } = message;
+        let RetrieveFromPeer {
+            peer, cid, permit, ..
+        } = message;
         let client = self.running.as_ref().map(|running| running.client.clone());
         let span = permit.span().clone();
         let asked = async move {
@@ -97,6 +102,22 @@ impl Handler<RetrieveFromPeer> for SwarmActor {
         // Decoding tens of megabytes is no work for the thread of all actors.
         let asked = tokio::spawn(asked.instrument(span));
         Box::pin(async move { asked.await.unwrap_or(Err(SwarmError::Unavailable)) })
+    }
+}
+
+impl Handler<SendReplica> for SwarmActor {
+    type Result = ResponseFuture<Result<ReplicaSent, SwarmError>>;
+
+    fn handle(&mut self, _: SendReplica, _: &mut Self::Context) -> Self::Result {
+        Box::pin(std::future::ready(Err(SwarmError::Unavailable)))
+    }
+}
+
+impl Handler<AskSync> for SwarmActor {
+    type Result = ResponseFuture<Result<SyncAnswer, SwarmError>>;
+
+    fn handle(&mut self, _: AskSync, _: &mut Self::Context) -> Self::Result {
+        Box::pin(std::future::ready(Err(SwarmError::Unavailable)))
     }
 }
 

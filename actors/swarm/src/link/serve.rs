@@ -145,6 +145,7 @@ impl Server {
         let retrieve = InboundRetrieve {
             from: Origin::Link(Arc::clone(&self.relay)),
             cid,
+            range: None,
             answer,
             permit,
         };
@@ -154,6 +155,7 @@ impl Server {
             size,
             content_type,
             body,
+            ..
         } = served.map_err(|_| Refusal::Busy)??;
         if size > MAX_BLOB_BYTES as u64 {
             return Err(message::too_large(size));

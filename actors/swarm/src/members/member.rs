@@ -380,7 +380,9 @@ impl Member {
             } else {
                 self.heard_ms
             },
+            first_seen_ms: 0,
             live: self.is_live(now_ms, timeout_ms),
+            left_ms: None,
             announced: self.announced.clone(),
             info: self.info.clone().map(|info| self.completed(info)),
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytecave_core::{BlobCid, PeerId, ShardCount, ShardRange, ShardSet};
+use bytecave_messages::body::BlobBody;
 use bytecave_messages::budget::{Budget, Full};
 use bytecave_messages::memory::HeldMemory;
 use bytecave_messages::swarm::{PeerInfo, RemoteBlob, SwarmError};
@@ -205,8 +206,11 @@ fn retrieved(peer: PeerId, answer: &[u8], memory: HeldMemory) -> Result<RemoteBl
         return Err(bad(peer, "a blob larger than the protocol carries"));
     }
     Ok(RemoteBlob {
-        bytes: memory.attach(bytes),
+        size: bytes.len() as u64,
+        blob_root: None,
         content_type: media_type(answer.mime_type),
+        offset: 0,
+        body: BlobBody::Whole(memory.attach(bytes)),
     })
 }
 

@@ -51,6 +51,7 @@ impl Server {
         let event = InboundRetrieve {
             from: Origin::Peer(peer),
             cid,
+            range: None,
             answer,
             permit,
         };
@@ -75,6 +76,7 @@ async fn encode(blob: ServedBlob, patience: std::time::Duration) -> Result<Vec<u
         size,
         content_type,
         body,
+        ..
     } = blob;
     let media_type = content_type.as_deref().unwrap_or(DEFAULT_MEDIA_TYPE);
     let tail = format!("\",\"mimeType\":{}}}", serde_json::json!(media_type));
@@ -159,6 +161,7 @@ fn refused(error: BodyError) -> Refusal {
 mod tests {
     use std::time::Duration;
 
+    use bytecave_core::BlobRoot;
     use bytecave_messages::body;
     use bytes::Bytes;
     use proptest::prelude::*;
@@ -183,7 +186,10 @@ mod tests {
     fn blob(size: u64, body: BlobBody) -> ServedBlob {
         ServedBlob {
             size,
+            blob_root: BlobRoot::new([0; 32]),
             content_type: Some("text/\"x\"".to_owned()),
+            offset: 0,
+            len: size,
             body,
         }
     }

@@ -10,7 +10,9 @@ use bytecave_core::{APP_ID_MAX_BYTES, BlobCid, PeerId, StoreAuthorization};
 use bytecave_messages::budget::{Permit, Share};
 use bytecave_messages::memory::HeldMemory;
 use bytecave_messages::ports::hand_on;
-use bytecave_messages::swarm::{Answer, InboundReplica, InboundStore, Kept, Origin, Refusal};
+use bytecave_messages::swarm::{
+    Answer, InboundReplica, InboundStore, Kept, Origin, Refusal, ReplicaBody, StatedBlob,
+};
 use bytes::Bytes;
 use libp2p::Stream;
 use serde::{Deserialize, Serialize};
@@ -115,9 +117,13 @@ impl Server {
         let (answer, answered) = Answer::new();
         let event = InboundReplica {
             from: peer,
-            cid,
-            content_type: received.content_type,
-            body: received.body,
+            blob: StatedBlob {
+                cid,
+                size: received.body.len() as u64,
+                blob_root: None,
+                content_type: received.content_type,
+            },
+            body: ReplicaBody::Here(received.body),
             answer,
             permit,
         };
