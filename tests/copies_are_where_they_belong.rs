@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::harness::client::Request;
 use crate::harness::cluster::{Blob, Cluster, all_but_two, log_uniform};
 use crate::harness::{Home, content, soak, wait_for};
 
@@ -48,18 +49,15 @@ fn store(cluster: &Cluster, blobs: &[Blob]) {
 fn slow_seven_nodes_two_of_which_are_lost() {
     let number = if soak() { 2000 } else { 120 };
     let blobs: Vec<Blob> = (0..number)
-        .map(|seed| Blob::new(seed, log_uniform(seed, 1024.0, 8.0 * 1024.0 * 1024.0), SHARDS))
-        .collect();
-    let bytes: usize = blobs.iter().map(Blob::size).sum();
-    // The whole of it must fit where it is tested.
-    let mut held = 0;
-    let blobs: Vec<Blob> = blobs
-        .into_iter()
-        .take_while(|blob| {
-            held += blob.size();
-            held <= 400 << 20 || !soak()
+        .map(|seed| {
+            Blob::new(
+                seed,
+                log_uniform(seed, 1024.0, 8.0 * 1024.0 * 1024.0),
+                SHARDS,
+            )
         })
         .collect();
+    let bytes: usize = blobs.iter().map(Blob::size).sum();
     let mut cluster = seven();
     for holders in cluster.wait_agreed().values() {
         assert_eq!(holders.len(), FACTOR);
@@ -77,7 +75,10 @@ fn slow_seven_nodes_two_of_which_are_lost() {
     println!("copied {:.1} s after the last store", copied.as_secs_f64());
     let begun = Instant::now();
     cluster.assert_readable(&blobs);
-    println!("read from every node in {:.1} s", begun.elapsed().as_secs_f64());
+    println!(
+        "read from every node in {:.1} s",
+        begun.elapsed().as_secs_f64()
+    );
 
     cluster.kill(2);
     cluster.kill(5);
@@ -88,7 +89,10 @@ fn slow_seven_nodes_two_of_which_are_lost() {
         begun.elapsed().as_secs_f64()
     );
     let repaired = cluster.wait_copied(&blobs);
-    println!("back at {FACTOR} copies after {:.1} s more", repaired.as_secs_f64());
+    println!(
+        "back at {FACTOR} copies after {:.1} s more",
+        repaired.as_secs_f64()
+    );
 }
 
 #[test]
@@ -97,7 +101,10 @@ fn slow_nodes_that_die_and_come_back_lose_nothing() {
     let mut cluster = seven();
     let over = AtomicBool::new(false);
     let kept: Mutex<BTreeSet<Blob>> = Mutex::default();
-    let urls: Vec<_> = cluster.running().map(crate::harness::Running::address).collect();
+    let urls: Vec<_> = cluster
+        .running()
+        .map(crate::harness::Running::address)
+        .collect();
     let token: Vec<String> = cluster.homes.iter().map(Home::token).collect();
     drop(urls);
     let mut rounds = 0;
@@ -108,7 +115,7 @@ fn slow_nodes_that_die_and_come_back_lose_nothing() {
         let victim = usize::from(content::bytes(rounds, 1)[0]) % cluster.nodes.len();
         let clients: Vec<_> = cluster
             .running()
-            .zip(&token)
+            .zip(&tokens)
             .map(|(node, token)| node.stranger().with_token(token))
             .collect();
         over.store(false, Ordering::Relaxed);
@@ -122,8 +129,7 @@ fn slow_nodes_that_die_and_come_back_lose_nothing() {
                         let replicas = 1 + seed % 2;
                         let bytes = blob.bytes();
                         let path = format!("/store?replicas={replicas}");
-                        let request =
-                            crate::harness::client::Request::new("POST", path).body(&bytes);
+                        let request = Request::new("POST", path).body(&bytes);
                         // Whoever is killed in the middle of it promised nothing.
                         if let Ok(answer) = client.send(request)
                             && answer.status == 201
@@ -134,7 +140,7 @@ fn slow_nodes_that_die_and_come_back_lose_nothing() {
                 });
             }
             std::thread::sleep(Duration::from_millis(1500));
-            cluster_kill(&mut cluster.nodes, victim);
+            cluster.kill(victim);
             std::thread::sleep(Duration::from_millis(1500));
             over.store(true, Ordering::Relaxed);
         });
@@ -148,8 +154,4 @@ fn slow_nodes_that_die_and_come_back_lose_nothing() {
     let copied = cluster.wait_copied(&kept);
     println!("all copied {:.1} s after the last", copied.as_secs_f64());
     cluster.assert_readable(&kept);
-}
-
-fn cluster_kill(nodes: &mut [Option<crate::harness::Running>], at: usize) {
-    nodes[at].take().expect("the node runs").kill();
 }

@@ -6,6 +6,7 @@ mod harness;
 
 mod a_blob_is_found_at_peers;
 mod a_broken_upload_leaves_nothing;
+mod a_deletion_is_this_nodes_alone;
 mod a_full_mailbox_sheds_and_recovers;
 mod a_node_keeps_to_its_shards;
 mod a_node_starts_and_stops_in_order;
@@ -14,6 +15,7 @@ mod architecture;
 mod bad_requests_are_refused_with_a_reason;
 mod bad_settings_stop_the_start;
 mod browsers_store_through_a_relay;
+mod copies_are_where_they_belong;
 #[cfg(feature = "failpoints")]
 mod crash_points_lose_nothing;
 mod damage_is_found_and_never_served;
@@ -23,9 +25,11 @@ mod javascript_peers_are_heard;
 mod javascript_peers_are_served;
 mod kill_minus_nine;
 mod nodes_find_one_another;
+mod nodes_of_the_first_version_are_no_copies;
 mod nothing_of_the_content_is_on_disk;
 mod strangers_are_kept_out;
 mod the_command_line_drives_a_node;
 mod the_published_answers_keep_their_shape;
 mod what_is_stored_comes_back;
 mod what_peers_send_needs_leave;
+mod what_was_acknowledged_is_copied_after_a_crash;

@@ -173,8 +173,10 @@ impl Cluster {
         wait_for(&format!("copies of {} blobs", blobs.len()), || {
             for (id, node) in &nodes {
                 let listed = node.client().list(1000);
-                let here: BTreeSet<&str> =
-                    listed.iter().filter_map(|row| row["cid"].as_str()).collect();
+                let here: BTreeSet<&str> = listed
+                    .iter()
+                    .filter_map(|row| row["cid"].as_str())
+                    .collect();
                 wanting.retain(|(holder, blob)| holder != id || !here.contains(blob.cid.as_str()));
             }
             if wanting.is_empty() {
@@ -192,12 +194,7 @@ impl Cluster {
             let bytes = blob.bytes();
             for node in self.running() {
                 let got = node.client().retrieve(&blob.cid);
-                assert_eq!(
-                    got.status,
-                    200,
-                    "{blob:?} at {}: {got:?}",
-                    node.url()
-                );
+                assert_eq!(got.status, 200, "{blob:?} at {}: {got:?}", node.url());
                 assert!(got.body == bytes, "{blob:?} at {} came wrong", node.url());
             }
         }

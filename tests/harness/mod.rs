@@ -2,6 +2,7 @@
 //! up when a test ends, also by a panic, showing what the node said last.
 
 pub(crate) mod client;
+pub(crate) mod cluster;
 pub(crate) mod content;
 pub(crate) mod disk;
 pub(crate) mod js;
@@ -399,6 +400,15 @@ impl Running {
 
     pub(crate) fn terminate(&self) {
         self.signal(Signal::TERM);
+    }
+
+    /// Holds it still: it neither reads nor answers, and its connections stay.
+    pub(crate) fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub(crate) fn resume(&self) {
+        self.signal(Signal::CONT);
     }
 
     pub(crate) fn interrupt(&self) {
