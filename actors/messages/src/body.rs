@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_core::Stream;
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Pieces that may wait between producer and consumer: with 256 KiB pieces, 1 MiB per transfer.
 pub const PIECES_IN_FLIGHT: usize = 4;
@@ -64,6 +64,8 @@ pub struct BodyStream {
     pieces: mpsc::Receiver<Result<Bytes, BodyError>>,
     /// Total length in bytes, where the sender stated it.
     stated_len: Option<u64>,
+    /// Told when the first piece is asked for.
+    begun: Option<oneshot::Sender<()>>,
 }
 
 /// The sending end of a [`BodyStream`]; dropping it without [`BodySender::finish`] ends the stream
@@ -74,6 +76,7 @@ pub struct BodySender {
     finished: bool,
     /// Kept back so that the end of a stream never finds the channel full.
     reserved: Option<mpsc::OwnedPermit<Result<Bytes, BodyError>>>,
+    begun: Option<oneshot::Receiver<()>>,
 }
 
 /// The receiver of a stream is gone.
@@ -86,17 +89,20 @@ pub fn stream(stated_len: Option<u64>) -> (BodySender, BodyStream) {
     // One slot more than the pieces: the reserved one for the error at an early end.
     let (sender, receiver) = mpsc::channel(PIECES_IN_FLIGHT + 1);
     let reserved = sender.clone().try_reserve_owned().ok();
+    let (begins, begun) = oneshot::channel();
     let sender = BodySender {
         pieces: sender,
         sent: 0,
         finished: false,
         reserved,
+        begun: Some(begun),
     };
     (
         sender,
         BodyStream {
             pieces: receiver,
             stated_len,
+            begun: Some(begins),
         },
     )
 }
@@ -111,6 +117,22 @@ impl BodySender {
             .map_err(|_| ReceiverGone)?;
         self.sent += len;
         Ok(())
+    }
+
+    /// Returns when the receiver is gone: heard also while there is nothing to send.
+    pub async fn closed(&self) {
+        self.pieces.closed().await;
+    }
+
+    /// Waits until the receiver asks for the first piece; `false` when it left without. So what costs
+    /// something to read is read for those who want it.
+    pub async fn wanted(&mut self) -> bool {
+        let Some(begun) = &mut self.begun else {
+            return !self.pieces.is_closed();
+        };
+        let wanted = begun.await.is_ok();
+        self.begun = None;
+        wanted
     }
 
     /// Ends the stream: everything was sent.
@@ -143,7 +165,15 @@ impl Drop for BodySender {
 impl BodyStream {
     /// The next piece; `None` after the last.
     pub async fn next(&mut self) -> Option<Result<Bytes, BodyError>> {
+        self.begin();
         self.pieces.recv().await
+    }
+
+    fn begin(&mut self) {
+        if let Some(begun) = self.begun.take() {
+            // A sender that began by itself does not listen.
+            let _ = begun.send(());
+        }
     }
 
     /// Total length in bytes, where the sender stated it.
@@ -156,6 +186,7 @@ impl Stream for BodyStream {
     type Item = Result<Bytes, BodyError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.begin();
         self.pieces.poll_recv(context)
     }
 }
@@ -232,6 +263,29 @@ mod tests {
         sender.finish();
         assert!(stream.next().await.unwrap().is_ok());
         assert_eq!(stream.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_receiver_that_leaves_is_heard_without_sending() {
+        let (sender, stream) = stream(None);
+        let heard = tokio::spawn(async move { sender.closed().await });
+        drop(stream);
+        heard.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_sender_hears_whether_anything_is_wanted() {
+        let (mut sender, mut wanting) = stream(None);
+        let asked = tokio::spawn(async move {
+            let wanted = sender.wanted().await && sender.wanted().await;
+            sender.finish();
+            wanted
+        });
+        assert_eq!(wanting.next().await, None);
+        assert!(asked.await.unwrap());
+        let (mut sender, unread) = stream(None);
+        drop(unread);
+        assert!(!sender.wanted().await);
     }
 
     #[tokio::test]
