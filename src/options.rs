@@ -27,7 +27,7 @@ pub(crate) fn http_options(
     telemetry: &Telemetry,
 ) -> HttpOptions {
     HttpOptions {
-        settings: HttpSettings::new(&config.http, config.max_blob_size()),
+        settings: HttpSettings::new(&config.http, &config.replication, config.max_blob_size()),
         node_id: node_id(config, &keys.identity.peer_id()),
         public_key: keys.identity.public_key(),
         owner_address: owner_address(config),

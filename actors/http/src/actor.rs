@@ -9,6 +9,7 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Respon
 use actix_server::ServerHandle;
 use bytecave_messages::http::{CloseRoutes, OpenRoutes};
 use bytecave_messages::lifecycle::{DeathWatch, PartChanged, Stop};
+use bytecave_messages::replicator::ReplicatorChanged;
 use bytecave_messages::store::StoreChanged;
 use bytecave_messages::swarm::SwarmChanged;
 use tokio::task::JoinHandle;
@@ -121,6 +122,14 @@ impl Handler<SwarmChanged> for HttpActor {
 
     fn handle(&mut self, SwarmChanged(snapshot): SwarmChanged, _: &mut Self::Context) {
         self.shared.set_network(snapshot);
+    }
+}
+
+impl Handler<ReplicatorChanged> for HttpActor {
+    type Result = ();
+
+    fn handle(&mut self, ReplicatorChanged(snapshot): ReplicatorChanged, _: &mut Self::Context) {
+        self.shared.set_copies(snapshot);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Answers' bodies: a blob as it comes from the store, and the length of one that is not sent.
+//! Answers' bodies: a blob as it comes from the store or from peers, and the length of one that is not sent.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -22,9 +22,9 @@ const SLICE_BYTES: usize = 64 * 1024;
 pub(crate) enum TransferError {
     #[error(transparent)]
     Body(#[from] BodyError),
-    #[error("the store sent {missing_bytes} bytes too few")]
+    #[error("{missing_bytes} bytes too few came")]
     TooShort { missing_bytes: u64 },
-    #[error("the store sent more bytes than it had said")]
+    #[error("more bytes came than had been said")]
     TooLong,
 }
 

@@ -35,6 +35,8 @@ pub enum Endpoint {
     Actors,
     /// `/peers`
     Peers,
+    /// `/replication`
+    Replication,
     /// `/openapi.json`
     OpenApi,
     /// `/admin/gc`
@@ -43,6 +45,10 @@ pub enum Endpoint {
     LogLevel,
     /// `/admin/keys/rotate`
     RotateKeys,
+    /// `/admin/blocked`
+    BlockedList,
+    /// `/admin/blocked/{cid}`
+    Blocked,
     /// Anything else.
     Unmatched,
 }
@@ -62,7 +68,7 @@ pub enum Access {
 
 impl Endpoint {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::Store,
         Self::Retrieve,
         Self::Health,
@@ -76,10 +82,13 @@ impl Endpoint {
         Self::Shards,
         Self::Actors,
         Self::Peers,
+        Self::Replication,
         Self::OpenApi,
         Self::Gc,
         Self::LogLevel,
         Self::RotateKeys,
+        Self::BlockedList,
+        Self::Blocked,
         Self::Unmatched,
     ];
 
@@ -99,10 +108,13 @@ impl Endpoint {
             Self::Shards => "/shards",
             Self::Actors => "/actors",
             Self::Peers => "/peers",
+            Self::Replication => "/replication",
             Self::OpenApi => "/openapi.json",
             Self::Gc => "/admin/gc",
             Self::LogLevel => "/admin/log-level",
             Self::RotateKeys => "/admin/keys/rotate",
+            Self::BlockedList => "/admin/blocked",
+            Self::Blocked => "/admin/blocked/{cid}",
             Self::Unmatched => "unmatched",
         }
     }
@@ -112,7 +124,7 @@ impl Endpoint {
         match self {
             Self::Store | Self::Gc | Self::RotateKeys => "POST, OPTIONS",
             Self::Blob => "GET, HEAD, DELETE, OPTIONS",
-            Self::Pin => "PUT, DELETE, OPTIONS",
+            Self::Pin | Self::Blocked => "PUT, DELETE, OPTIONS",
             Self::LogLevel => "POST, PUT, OPTIONS",
             Self::Unmatched => "OPTIONS",
             _ => "GET, HEAD, OPTIONS",
@@ -137,11 +149,20 @@ impl Endpoint {
             | Self::Ready
             | Self::OpenApi
             | Self::Unmatched => Access::Open,
-            Self::Metrics | Self::Blobs | Self::Shards | Self::Actors | Self::Peers => {
-                Access::Operator
-            }
+            Self::Metrics
+            | Self::Blobs
+            | Self::Shards
+            | Self::Actors
+            | Self::Peers
+            | Self::Replication => Access::Operator,
             Self::Blob if *method != Method::DELETE => Access::Operator,
-            Self::Blob | Self::Pin | Self::Gc | Self::LogLevel | Self::RotateKeys => Access::Token,
+            Self::Blob
+            | Self::Pin
+            | Self::Gc
+            | Self::LogLevel
+            | Self::RotateKeys
+            | Self::BlockedList
+            | Self::Blocked => Access::Token,
         }
     }
 
@@ -177,10 +198,13 @@ impl Endpoint {
             [Some("shards"), None, ..] => Self::Shards,
             [Some("actors"), None, ..] => Self::Actors,
             [Some("peers"), None, ..] => Self::Peers,
+            [Some("replication"), None, ..] => Self::Replication,
             [Some("openapi.json"), None, ..] => Self::OpenApi,
             [Some("admin"), Some("gc"), None, _] => Self::Gc,
             [Some("admin"), Some("log-level"), None, _] => Self::LogLevel,
             [Some("admin"), Some("keys"), Some("rotate"), None] => Self::RotateKeys,
+            [Some("admin"), Some("blocked"), None, _] => Self::BlockedList,
+            [Some("admin"), Some("blocked"), Some(cid), None] if !cid.is_empty() => Self::Blocked,
             _ => Self::Unmatched,
         }
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use bytecave_messages::budget::{Budget, KindStats, SECONDS_BUCKETS};
 use bytecave_messages::lifecycle::PartState;
+use bytecave_messages::replicator::ReplicatorSnapshot;
 use bytecave_messages::store::{StoreCondition, StoreSnapshot};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -110,6 +111,9 @@ impl Collector for Scrape {
         parts(&mut out, shared)?;
         if let Some(view) = shared.view() {
             store(&mut out, &view.snapshot)?;
+        }
+        if let Some(copies) = shared.copies() {
+            replicator(&mut out, &copies)?;
         }
         process(&mut out, &ProcessStats::read())
     }
@@ -306,6 +310,57 @@ fn store(out: &mut Out<'_>, snapshot: &StoreSnapshot) -> Result<(), Error> {
         out.gauge(
             &format!("bytecave_store_{name}"),
             "Of the storage engine.",
+            *value,
+        )?;
+    }
+    Ok(())
+}
+
+fn replicator(out: &mut Out<'_>, copies: &ReplicatorSnapshot) -> Result<(), Error> {
+    let wanting = copies.shards.iter().filter(|shard| shard.missing > 0);
+    for (name, help, value) in [
+        (
+            "bytecave_replicator_factor",
+            "Copies that each blob shall have.",
+            u64::from(copies.factor),
+        ),
+        (
+            "bytecave_replicator_outbox_blobs",
+            "Blobs that wait to be copied to others for the first time.",
+            copies.outbox,
+        ),
+        (
+            "bytecave_replicator_repairs_waiting",
+            "Blobs that are to be fetched from other holders.",
+            copies.repairs_waiting,
+        ),
+        (
+            "bytecave_replicator_repairs_running",
+            "Blobs being fetched from other holders.",
+            copies.repairs_running,
+        ),
+        (
+            "bytecave_replicator_shards",
+            "Shards that this node holds or keeps blobs of.",
+            copies.shards.len() as u64,
+        ),
+        (
+            "bytecave_replicator_shards_missing_copies",
+            "Of these shards, those with fewer copies than there shall be.",
+            wanting.count() as u64,
+        ),
+        (
+            "bytecave_replicator_peers_blocked",
+            "Peers of which nothing is asked for a time, for their conduct.",
+            copies.peers.iter().filter(|peer| peer.blocked).count() as u64,
+        ),
+    ] {
+        out.gauge(name, help, value)?;
+    }
+    for (name, value) in &copies.counters {
+        out.counter(
+            &format!("bytecave_replicator_{name}"),
+            "Of the replicator, since the start.",
             *value,
         )?;
     }

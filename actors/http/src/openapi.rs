@@ -5,7 +5,9 @@ use std::sync::OnceLock;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use crate::routes::{ProblemDocument, Replicas, admin, blobs, peers, retrieve, status, store};
+use crate::routes::{
+    ProblemDocument, Replicas, admin, blobs, blocked, peers, replication, retrieve, status, store,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -29,12 +31,16 @@ use crate::routes::{ProblemDocument, Replicas, admin, blobs, peers, retrieve, st
         status::shards,
         status::actors,
         peers::peers,
+        replication::replication,
         status::metrics,
         status::openapi,
         admin::collect_garbage,
         admin::rotate_keys,
         admin::set_log_level,
         admin::post_log_level,
+        blocked::list,
+        blocked::block,
+        blocked::unblock,
     ),
     components(schemas(ProblemDocument, Replicas, status::RangeAnswer)),
     modifiers(&Token),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytecave_config::{ByteSize, Http, ProxyNet, StoreAccess};
+use bytecave_config::{ByteSize, Http, ProxyNet, Replication, StoreAccess};
 use bytecave_core::PublicKey;
 use bytecave_messages::budget::Budget;
 use bytecave_messages::lifecycle::DeathWatch;
@@ -48,11 +48,16 @@ pub struct HttpSettings {
     pub rate_limit_burst: u32,
     /// Worker threads; one for each core when `None`.
     pub workers: Option<usize>,
+    /// Copies that each blob shall have: the most that a client may wait for.
+    pub replication_factor: u32,
+    /// How long a client waits for them.
+    pub place_timeout: Duration,
 }
 
 impl HttpSettings {
-    /// The settings of `section`, with the largest blob that the node as a whole accepts.
-    pub fn new(section: &Http, max_blob_size: ByteSize) -> Self {
+    /// The settings of `section`, those of copies that concern clients, and the largest blob that the
+    /// node as a whole accepts.
+    pub fn new(section: &Http, replication: &Replication, max_blob_size: ByteSize) -> Self {
         Self {
             host: section.host.ip(),
             port: section.port,
@@ -77,6 +82,8 @@ impl HttpSettings {
             rate_limit_per_second: section.rate_limit_per_second,
             rate_limit_burst: section.rate_limit_burst,
             workers: section.workers.map(usize::from),
+            replication_factor: replication.factor,
+            place_timeout: replication.place_timeout.as_duration(),
         }
     }
 

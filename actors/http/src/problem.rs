@@ -13,9 +13,10 @@ use actix_web::http::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::{HttpResponse, ResponseError};
+use bytecave_core::PeerId;
 use bytecave_messages::body::BodyError;
 use bytecave_messages::budget::Full;
-use bytecave_messages::replicator::FetchError;
+use bytecave_messages::replicator::{FetchError, PlaceError};
 use bytecave_messages::store::StoreError;
 use serde_json::{Map, Value, json};
 
@@ -105,6 +106,8 @@ codes! {
     WrongShard = "wrong_shard", MISDIRECTED_REQUEST, "The blob belongs to another node's shard", false;
     /// The content is not that of the stated CID.
     CidMismatch = "cid_mismatch", UNPROCESSABLE_ENTITY, "The content does not match the stated CID", false;
+    /// The operator blocked the blob.
+    Blocked = "blocked", UNAVAILABLE_FOR_LEGAL_REASONS, "The blob is blocked on this node", false;
     /// Too many requests of this client.
     RateLimited = "rate_limited", TOO_MANY_REQUESTS, "Too many requests", true;
     /// The stored bytes are damaged.
@@ -133,7 +136,12 @@ codes! {
     QuotaReached = "quota_reached", INSUFFICIENT_STORAGE, "The storage limit is reached", false;
     /// The disk is full.
     DiskFull = "disk_full", INSUFFICIENT_STORAGE, "The disk is full", false;
+    /// A part of a blob that is not here is asked for, and there is no room for the whole.
+    NoRoomToFetch = "no_room_to_fetch", INSUFFICIENT_STORAGE, "There is no room to fetch the blob", true;
 }
+
+/// Most holders of a shard that a problem names: twice as many as there ever are copies.
+const HOLDERS_NAMED: usize = 32;
 
 /// An error on its way to the client.
 #[derive(Debug)]
@@ -278,8 +286,13 @@ impl From<StoreError> for Problem {
             StoreError::Unavailable => {
                 Self::new(Code::StoreUnavailable, detail).retry_after(Duration::from_secs(5))
             }
-            StoreError::NotFound { .. } => Self::new(Code::BlobNotFound, detail),
-            StoreError::NotOurShard { shard, .. } => wrong_shard(detail, shard.get()),
+            StoreError::NotFound { .. } | StoreError::Deleted { .. } => {
+                Self::new(Code::BlobNotFound, detail)
+            }
+            StoreError::Blocked { cid } => {
+                Self::new(Code::Blocked, detail).with_member("cid", cid.to_string())
+            }
+            StoreError::NotOurShard { shard, .. } => wrong_shard(detail, shard.get(), &[]),
             StoreError::Mismatch { expected, actual } => Self::new(Code::CidMismatch, detail)
                 .with_member("expected", expected.to_string())
                 .with_member("actual", actual.to_string()),
@@ -325,13 +338,37 @@ impl From<FetchError> for Problem {
             FetchError::TimedOut { asked, silent, .. } => Self::new(Code::PeersTimeout, detail)
                 .with_member("asked", asked)
                 .with_member("silent", silent),
+            FetchError::RangeNotSatisfiable { size } => range_not_satisfiable(detail, size),
+            FetchError::NoRoom { .. } => Self::new(Code::NoRoomToFetch, detail),
         }
     }
 }
 
-/// A 421: the blob belongs elsewhere.
-pub(crate) fn wrong_shard(detail: String, shard: u16) -> Problem {
-    Problem::new(Code::WrongShard, detail).with_member("shard", shard)
+impl From<PlaceError> for Problem {
+    fn from(error: PlaceError) -> Self {
+        let detail = error.to_string();
+        match error {
+            PlaceError::Full(full) => full.into(),
+            PlaceError::Unavailable => {
+                Self::new(Code::PeersUnavailable, detail).retry_after(Duration::from_secs(5))
+            }
+            PlaceError::NoHolder { shard, holders, .. } => {
+                wrong_shard(detail, shard.get(), &holders)
+            }
+        }
+    }
+}
+
+/// A 421: the blob belongs elsewhere, to these as far as is known.
+pub(crate) fn wrong_shard(detail: String, shard: u16, holders: &[PeerId]) -> Problem {
+    let holders: Vec<String> = holders
+        .iter()
+        .take(HOLDERS_NAMED)
+        .map(PeerId::to_string)
+        .collect();
+    Problem::new(Code::WrongShard, detail)
+        .with_member("shard", shard)
+        .with_member("holders", holders)
 }
 
 /// A 416, with the size from which a right range follows.

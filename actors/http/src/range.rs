@@ -42,16 +42,6 @@ pub(crate) fn parse(value: &str) -> Asked {
     }
 }
 
-/// The first byte and the length of a range of `size` bytes; `None` when it lies outside.
-pub(crate) fn resolve(range: ByteRange, size: u64) -> Option<(u64, u64)> {
-    let (first, end) = match range {
-        ByteRange::FromTo(first, last) => (first, last.saturating_add(1).min(size)),
-        ByteRange::From(first) => (first, size),
-        ByteRange::Last(length) => (size.saturating_sub(length), size),
-    };
-    (first < end).then_some((first, end.saturating_sub(first)))
-}
-
 enum Number {
     Absent,
     Is(u64),
@@ -88,27 +78,6 @@ mod tests {
         ] {
             assert_eq!(parse(value), Asked::Part(range), "{value}");
         }
-    }
-
-    #[test]
-    fn ranges_within_a_blob_and_outside() {
-        for (range, within) in [
-            (ByteRange::FromTo(0, 0), Some((0, 1))),
-            (ByteRange::FromTo(2, 4), Some((2, 3))),
-            (ByteRange::FromTo(9, u64::MAX), Some((9, 1))),
-            (ByteRange::FromTo(10, 12), None),
-            (ByteRange::FromTo(4, 2), None),
-            (ByteRange::From(0), Some((0, 10))),
-            (ByteRange::From(9), Some((9, 1))),
-            (ByteRange::From(10), None),
-            (ByteRange::Last(3), Some((7, 3))),
-            (ByteRange::Last(u64::MAX), Some((0, 10))),
-            (ByteRange::Last(0), None),
-        ] {
-            assert_eq!(resolve(range, 10), within, "{range:?}");
-        }
-        assert_eq!(resolve(ByteRange::Last(1), 0), None);
-        assert_eq!(resolve(ByteRange::From(0), 0), None);
     }
 
     #[test]

@@ -184,6 +184,11 @@ pub(crate) fn app(
                 .route(reading().to(routes::peers::peers)),
         )
         .service(
+            at(Endpoint::Replication)
+                .wrap(Compress::default())
+                .route(reading().to(routes::replication::replication)),
+        )
+        .service(
             at(Endpoint::OpenApi)
                 .wrap(Compress::default())
                 .route(reading().to(routes::status::openapi)),
@@ -209,6 +214,16 @@ pub(crate) fn app(
                 .app_data(routes::admin::json_config())
                 .route(web::post().to(routes::admin::post_log_level))
                 .route(web::put().to(routes::admin::set_log_level)),
+        )
+        .service(
+            at(Endpoint::BlockedList)
+                .wrap(Compress::default())
+                .route(reading().to(routes::blocked::list)),
+        )
+        .service(
+            at(Endpoint::Blocked)
+                .route(web::put().to(routes::blocked::block))
+                .route(web::delete().to(routes::blocked::unblock)),
         )
         .service(at(Endpoint::RotateKeys).route(web::post().to(routes::admin::rotate_keys)))
 }

@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use bytecave_core::{BlobCid, ShardId, ShardSet};
+use bytecave_core::{BlobCid, PeerId, ShardId, ShardSet};
 use bytecave_messages::budget::{ActorName, Budget};
 use bytecave_messages::lifecycle::{PartChanged, PartState};
 use bytecave_messages::memory::ByteBudget;
 use bytecave_messages::ports::{ReplicatorPort, StorePort};
 use bytecave_messages::rate::HostRates;
+use bytecave_messages::replicator::{ReplicatorSnapshot, ShardReplication};
 use bytecave_messages::store::{StoreError, StoreSnapshot};
-use bytecave_messages::swarm::SwarmSnapshot;
+use bytecave_messages::swarm::{PeerInfo, SwarmSnapshot};
 use prometheus_client::registry::Registry;
 
 use crate::access::AccessRules;
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     store_gone: AtomicBool,
     view: RwLock<Option<Arc<StoreView>>>,
     network: RwLock<Option<Arc<SwarmSnapshot>>>,
+    copies: RwLock<Option<Arc<ReplicatorSnapshot>>>,
     parts: RwLock<BTreeMap<ActorName, PartState>>,
 }
 
@@ -62,6 +64,26 @@ pub(crate) struct Identity {
 pub(crate) struct StoreView {
     pub(crate) snapshot: Arc<StoreSnapshot>,
     owned: Option<ShardSet>,
+}
+
+/// Peers that keep a shard, as far as they told this node.
+#[derive(Debug, Default)]
+pub(crate) struct Keepers {
+    pub(crate) peers: Vec<PeerId>,
+    /// Whether one of them is live and takes blobs.
+    pub(crate) within_reach: bool,
+}
+
+/// What is known of the copies of `shard`.
+pub(crate) fn shard_copies(
+    copies: &ReplicatorSnapshot,
+    shard: ShardId,
+) -> Option<&ShardReplication> {
+    let at = copies
+        .shards
+        .binary_search_by_key(&shard, |known| known.shard)
+        .ok()?;
+    copies.shards.get(at)
 }
 
 /// Where the node is between start and stop.
@@ -108,6 +130,7 @@ impl Shared {
             store: OnceLock::new(),
             replicator: OnceLock::new(),
             network: RwLock::new(None),
+            copies: RwLock::new(None),
             registries: options.registries.clone(),
             store_gone: AtomicBool::new(false),
             view: RwLock::new(None),
@@ -189,6 +212,51 @@ impl Shared {
     /// The latest of the network; none while networking is off.
     pub(crate) fn network(&self) -> Option<Arc<SwarmSnapshot>> {
         self.network
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Whether networking is switched off, so that there will never be a peer.
+    pub(crate) fn network_is_off(&self) -> bool {
+        let parts = self.parts.read().unwrap_or_else(PoisonError::into_inner);
+        matches!(
+            parts.get(&ActorName::Swarm),
+            Some(PartState::Disabled { .. })
+        )
+    }
+
+    /// The peers that say they keep `shard`, and whether one of them can be expected to take a blob.
+    pub(crate) fn keepers(&self, shard: ShardId) -> Keepers {
+        let (Some(network), Some(view)) = (self.network(), self.view()) else {
+            return Keepers::default();
+        };
+        let keeps = |info: &PeerInfo| {
+            let ranges = info.shards.as_deref().unwrap_or_default();
+            let shard = u64::from(shard.get());
+            info.shard_count == Some(view.snapshot.shard_count)
+                && ranges
+                    .iter()
+                    .any(|range| (range.start..=range.end).contains(&shard))
+        };
+        let mut keepers = Keepers::default();
+        for peer in &network.peers {
+            let Some(info) = peer.info.as_ref().filter(|info| keeps(info)) else {
+                continue;
+            };
+            keepers.within_reach |= peer.live && info.accepting != Some(false);
+            keepers.peers.push(peer.peer_id);
+        }
+        keepers
+    }
+
+    pub(crate) fn set_copies(&self, snapshot: Arc<ReplicatorSnapshot>) {
+        *self.copies.write().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
+    }
+
+    /// The latest of the copies; none until the replicator has looked.
+    pub(crate) fn copies(&self) -> Option<Arc<ReplicatorSnapshot>> {
+        self.copies
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()

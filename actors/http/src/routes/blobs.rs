@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytecave_core::{BlobCid, ShardCount, ShardId};
 use bytecave_messages::budget::Share;
+use bytecave_messages::replicator::ReplicatorSnapshot;
 use bytecave_messages::store::{BlobInfo, LIST_LIMIT, ListCursor};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -41,12 +42,13 @@ pub(crate) struct BlobAnswer {
     pinned: bool,
     /// Whether its bytes were found damaged.
     quarantined: bool,
-    /// Its copies.
+    /// Its copies, as far as they are known: of the set that it belongs to.
     replicas: Replicas,
 }
 
-impl From<BlobInfo> for BlobAnswer {
-    fn from(info: BlobInfo) -> Self {
+impl BlobAnswer {
+    fn new(info: BlobInfo, copies: Option<&ReplicatorSnapshot>) -> Self {
+        let replicas = Replicas::of_shard(copies, info.shard);
         Self {
             cid: info.cid,
             size: info.size,
@@ -58,7 +60,7 @@ impl From<BlobInfo> for BlobAnswer {
             created_ms: info.created_ms,
             pinned: info.pinned,
             quarantined: info.quarantined,
-            replicas: Replicas::ONE,
+            replicas,
         }
     }
 }
@@ -129,8 +131,10 @@ pub(crate) async fn list(
     }
     let page = shared.store()?.list(Share::Client, shard, after, limit);
     let page = page.await.map_err(|error| shared.refused(error))?;
+    let copies = shared.copies();
+    let answer = |info| BlobAnswer::new(info, copies.as_deref());
     Ok(HttpResponse::Ok().insert_header(NO_STORE).json(BlobList {
-        blobs: page.blobs.into_iter().map(BlobAnswer::from).collect(),
+        blobs: page.blobs.into_iter().map(answer).collect(),
         next: page.next.as_ref().map(cursor_to_text),
     }))
 }
@@ -158,7 +162,7 @@ pub(crate) async fn show(
     let info = info.map_err(|error| shared.refused(error))?;
     Ok(HttpResponse::Ok()
         .insert_header(NO_STORE)
-        .json(BlobAnswer::from(info)))
+        .json(BlobAnswer::new(info, shared.copies().as_deref())))
 }
 
 /// Deletes a blob from this node.

@@ -2,38 +2,73 @@
 
 pub(crate) mod admin;
 pub(crate) mod blobs;
+pub(crate) mod blocked;
 pub(crate) mod peers;
+pub(crate) mod place;
+pub(crate) mod replication;
 pub(crate) mod retrieve;
 pub(crate) mod status;
 pub(crate) mod store;
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
-use bytecave_core::BlobCid;
-use serde::Serialize;
+use bytecave_core::{BlobCid, ShardId};
+use bytecave_messages::replicator::{Placed, ReplicatorSnapshot};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::problem::{Code, Problem};
+use crate::state::shard_copies;
 
 /// Answers about the state of the node are of this moment.
 pub(crate) const NO_STORE: (HeaderName, HeaderValue) =
     (CACHE_CONTROL, HeaderValue::from_static("no-store"));
 
 /// Copies of a blob.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub(crate) struct Replicas {
-    /// Copies that there shall be.
+    /// Copies that there shall be: the setting `replication.factor`, or fewer while the network has
+    /// fewer nodes that keep the shard.
     target: u32,
-    /// Copies known to be durable.
+    /// Copies known to be there, this node's included.
     confirmed: u32,
 }
 
 impl Replicas {
-    /// A node alone keeps one copy and wants no more.
-    pub(crate) const ONE: Self = Self {
-        target: 1,
-        confirmed: 1,
-    };
+    /// Of a blob that was just stored here, and that the others do not have yet.
+    pub(crate) fn ours_alone(copies: Option<&ReplicatorSnapshot>, shard: ShardId) -> Self {
+        Self {
+            confirmed: 1,
+            ..Self::of_shard(copies, shard)
+        }
+    }
+
+    /// Of any blob of a shard, as far as the replicator knows. A node alone keeps one copy and wants no
+    /// more.
+    pub(crate) fn of_shard(copies: Option<&ReplicatorSnapshot>, shard: ShardId) -> Self {
+        let known = copies.and_then(|copies| Some((copies.factor, shard_copies(copies, shard)?)));
+        let Some((factor, known)) = known else {
+            return Self {
+                target: 1,
+                confirmed: 1,
+            };
+        };
+        let takers = known.holders.iter().filter(|holder| holder.accepting);
+        let takers = u32::try_from(takers.count()).unwrap_or(u32::MAX);
+        Self {
+            target: takers.clamp(1, factor.max(1)),
+            confirmed: known.live.max(1),
+        }
+    }
+}
+
+impl From<Placed> for Replicas {
+    fn from(placed: Placed) -> Self {
+        Self {
+            target: placed.target,
+            confirmed: placed.confirmed,
+        }
+    }
 }
 
 /// Error of any route (RFC 9457). The shape alone, for the OpenAPI document: `Problem` renders it.
@@ -76,6 +111,15 @@ pub(crate) fn header_text<'a>(
             format!("header {name} has characters that are not visible ASCII"),
         )),
     }
+}
+
+/// A switch in a query: `1` and `true`, `0` and `false`.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(crate) enum Flag {
+    #[serde(rename = "1", alias = "true", alias = "")]
+    On,
+    #[serde(rename = "0", alias = "false")]
+    Off,
 }
 
 /// Query parameters, each of which must be known.

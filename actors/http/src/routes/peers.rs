@@ -1,8 +1,6 @@
 //! `/peers`: the network as this node sees it, from the latest snapshot alone.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use bytecave_messages::budget::ActorName;
-use bytecave_messages::lifecycle::PartState;
 use bytecave_messages::swarm::{LinkView, PeerView, Reachability, RelayView, SwarmSnapshot};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -27,7 +25,7 @@ pub(crate) struct PeersAnswer {
     /// Peers of the asked state that are known, also those behind the limit.
     total: u64,
     /// Connected ones first: `peerId`, `connection` (`direct` or `relayed`, absent when there is none), `multiaddrs`,
-    /// `agent`, `rttMs`, `lastSeenMs`, `live`, and what it said of itself: `announced` to all, `info` to this node.
+    /// `agent`, `rttMs`, `lastSeenMs`, `firstSeenMs`, `live`, `leftMs` (when it said goodbye), and what it said of itself: `announced` to all, `info` to this node.
     #[schema(value_type = Vec<Object>)]
     peers: Vec<PeerView>,
     /// Each configured relay: `multiaddr`, `state` (`connecting`, `reserved`, `failed` with a `reason`, or `off`).
@@ -96,17 +94,9 @@ pub(crate) async fn peers(
     let answer = match shared.network() {
         Some(network) => on(&network, limit, state.unwrap_or(State::All)),
         // In the first second of a node nothing is known yet.
-        None => nobody(!is_off(&shared)),
+        None => nobody(!shared.network_is_off()),
     };
     Ok(HttpResponse::Ok().insert_header(NO_STORE).json(answer))
-}
-
-fn is_off(shared: &Shared) -> bool {
-    let parts = shared.parts();
-    matches!(
-        parts.get(&ActorName::Swarm),
-        Some(PartState::Disabled { .. })
-    )
 }
 
 fn on(network: &SwarmSnapshot, limit: usize, state: State) -> PeersAnswer {

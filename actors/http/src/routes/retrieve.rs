@@ -17,10 +17,9 @@ use bytecave_messages::body::BlobBody;
 use bytecave_messages::budget::Share;
 use bytecave_messages::replicator::FetchedBlob;
 use bytecave_messages::store::{BlobInfo, BlobRead, ByteRange, StoreError};
-use bytes::Bytes;
 use serde::Deserialize;
 
-use super::{ProblemDocument, header_text, path_cid, query};
+use super::{Flag, ProblemDocument, header_text, path_cid, query};
 use crate::body::{self, LengthOnly};
 use crate::conn::ConnState;
 use crate::disposition;
@@ -68,15 +67,6 @@ struct Asking {
     local: bool,
 }
 
-/// `1` and `true`, `0` and `false`.
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
-enum Flag {
-    #[serde(rename = "1", alias = "true", alias = "")]
-    On,
-    #[serde(rename = "0", alias = "false")]
-    Off,
-}
-
 /// A blob, stored here or fetched from a peer.
 struct Known {
     cid: BlobCid,
@@ -104,9 +94,10 @@ impl From<BlobInfo> for Known {
     }
 }
 
-/// Gives a blob back; one that is not stored here is asked of peers, and verified before it is sent.
+/// Gives a blob back; one that is not stored here is asked of peers.
 ///
-/// The CID is the blob's own in any multibase, or the 64 hex digits of its SHA-256.
+/// What comes from peers is verified: a blob of up to 4 MiB, and any range, before the first byte is
+/// sent; a larger one as it goes, its end withheld until the whole is known to be right. The CID is the blob's own in any multibase, or the 64 hex digits of its SHA-256.
 #[utoipa::path(
     get,
     path = "/retrieve/{cid}",
@@ -127,9 +118,11 @@ impl From<BlobInfo> for Known {
         (status = 404, description = "neither stored here nor at the peers that were asked", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 416, description = "the range lies outside the blob", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 429, description = "too many requests", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 451, description = "blocked on this node", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 500, description = "the blob is damaged", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "busy or starting; Retry-After says how long to wait", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 504, description = "peers that may have it did not give it in time", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 507, description = "a range of a blob that is not here, and no room to fetch the whole for it", body = ProblemDocument, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn retrieve(
@@ -194,54 +187,52 @@ impl Source<'_> {
         match self.shared.store()?.info(Share::Client, cid).await {
             Ok(info) if info.quarantined && !damaged_too => Err(StoreError::Damaged { cid }.into()),
             Ok(info) => Ok(info.into()),
-            Err(error) => self.elsewhere(cid, error).await.map(|(known, _)| known),
+            // Nothing of the bytes is wanted: dropping them ends the fetch.
+            Err(error) => self
+                .elsewhere(cid, None, error)
+                .await
+                .map(|part| part.known),
         }
     }
 
     /// The bytes of a blob, or of a part of it.
     async fn read(&self, cid: BlobCid, range: Option<ByteRange>) -> Result<Part, Problem> {
-        let error = match self.shared.store()?.get(Share::Client, cid, range).await {
-            Ok(read) => return Ok(read.into()),
-            Err(error) => error,
-        };
-        let (known, bytes) = self.elsewhere(cid, error).await?;
-        let size = known.size;
-        let (offset, len) = match range {
-            None => (0, size),
-            Some(range) => {
-                range::resolve(range, size).ok_or(StoreError::RangeNotSatisfiable { size })?
-            }
-        };
-        // Both lie within bytes that are in memory, so they fit.
-        let part = usize::try_from(offset)
-            .ok()
-            .zip(usize::try_from(offset + len).ok())
-            .map_or_else(Bytes::new, |(from, to)| bytes.slice(from..to));
-        Ok(Part {
-            known,
-            offset,
-            len,
-            body: BlobBody::Whole(part),
-        })
+        match self.shared.store()?.get(Share::Client, cid, range).await {
+            Ok(read) => Ok(read.into()),
+            Err(error) => self.elsewhere(cid, range, error).await,
+        }
     }
 
-    /// The blob from a peer, if `error` says that it is not here and peers may be asked.
-    async fn elsewhere(&self, cid: BlobCid, error: StoreError) -> Result<(Known, Bytes), Problem> {
+    /// The blob from peers, if `error` says that it is not here and peers may be asked.
+    async fn elsewhere(
+        &self,
+        cid: BlobCid,
+        range: Option<ByteRange>,
+        error: StoreError,
+    ) -> Result<Part, Problem> {
         if self.local || !matches!(error, StoreError::NotFound { .. }) {
             return Err(self.shared.refused(error));
         }
-        let fetched = self.shared.replicator()?.fetch(Share::Client, cid).await;
-        let FetchedBlob {
-            bytes,
-            content_type,
-        } = fetched?;
+        let replicator = self.shared.replicator()?;
+        let fetched = replicator.fetch(Share::Client, cid, range).await?;
+        Ok(Part::fetched(cid, fetched))
+    }
+}
+
+impl Part {
+    fn fetched(cid: BlobCid, fetched: FetchedBlob) -> Self {
         let known = Known {
             cid,
-            size: bytes.len() as u64,
-            content_type,
+            size: fetched.size,
+            content_type: fetched.content_type,
             file_name: None,
         };
-        Ok((known, bytes))
+        Self {
+            known,
+            offset: fetched.offset,
+            len: fetched.len,
+            body: fetched.body,
+        }
     }
 }
 

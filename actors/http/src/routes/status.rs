@@ -2,9 +2,10 @@
 
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpResponse, web};
-use bytecave_core::ShardRange;
+use bytecave_core::{PeerId, ShardRange};
 use bytecave_messages::budget::{ActorName, BudgetSnapshot};
 use bytecave_messages::lifecycle::PartState;
+use bytecave_messages::replicator::HolderView;
 use bytecave_messages::store::{Durability, StoreCondition, StoreSnapshot};
 use bytecave_messages::swarm::Reachability;
 use serde::Serialize;
@@ -14,7 +15,7 @@ use utoipa::ToSchema;
 use super::{NO_STORE, ProblemDocument};
 use crate::openapi;
 use crate::problem::{Code, Problem};
-use crate::state::{Phase, Shared};
+use crate::state::{Phase, Shared, shard_copies};
 
 /// Whether the process answers.
 #[derive(Debug, Serialize, ToSchema)]
@@ -164,6 +165,34 @@ pub(crate) struct ShardAnswer {
     dead_bytes: u64,
     /// Sum over the set of blobs, 64 hex digits: equal on two nodes that hold the same set.
     fingerprint: String,
+    /// The nodes that hold it, by rank; empty until the node has worked them out.
+    holders: Vec<HolderAnswer>,
+}
+
+/// A node that holds a shard.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct HolderAnswer {
+    /// Which.
+    #[schema(value_type = String)]
+    peer_id: PeerId,
+    /// Whether it is this node.
+    here: bool,
+    /// Whether it takes new blobs.
+    accepting: bool,
+    /// Whether it is live.
+    live: bool,
+}
+
+impl From<&HolderView> for HolderAnswer {
+    fn from(holder: &HolderView) -> Self {
+        Self {
+            peer_id: holder.peer_id,
+            here: holder.here,
+            accepting: holder.accepting,
+            live: holder.live,
+        }
+    }
 }
 
 /// The actors' mailboxes.
@@ -293,7 +322,7 @@ pub(crate) async fn info(shared: web::Data<Shared>) -> Result<HttpResponse, Prob
     }))
 }
 
-/// Says which shards are here, and what is in them.
+/// Says which shards are here, what is in them, and which nodes hold them.
 #[utoipa::path(get, path = "/shards", tag = "status", responses(
     (status = 200, description = "the shards", body = ShardsAnswer),
     (status = 401, description = "a token is needed", body = ProblemDocument, content_type = "application/problem+json"),
@@ -302,6 +331,15 @@ pub(crate) async fn info(shared: web::Data<Shared>) -> Result<HttpResponse, Prob
 pub(crate) async fn shards(shared: web::Data<Shared>) -> Result<HttpResponse, Problem> {
     let view = shared.view_or_recovering()?;
     let snapshot = &view.snapshot;
+    let copies = shared.copies();
+    let holders = |shard| {
+        let known = copies
+            .as_deref()
+            .and_then(|copies| shard_copies(copies, shard));
+        known.map_or_else(Vec::new, |known| {
+            known.holders.iter().map(Into::into).collect()
+        })
+    };
     let shards = snapshot.shards.iter().map(|counters| ShardAnswer {
         shard: counters.shard.get(),
         owned: counters.owned,
@@ -310,6 +348,7 @@ pub(crate) async fn shards(shared: web::Data<Shared>) -> Result<HttpResponse, Pr
         sealed_bytes: counters.sealed_bytes,
         dead_bytes: counters.dead_bytes,
         fingerprint: hex::encode(counters.fingerprint.as_bytes()),
+        holders: holders(counters.shard),
     });
     Ok(HttpResponse::Ok()
         .insert_header(NO_STORE)

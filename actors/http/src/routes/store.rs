@@ -10,14 +10,15 @@ use bytecave_messages::body::{BlobBody, stream};
 use bytecave_messages::budget::Share;
 use bytecave_messages::memory::HeldMemory;
 use bytecave_messages::ports::NewBlob;
-use bytecave_messages::store::{Durability, StoreError, Stored};
+use bytecave_messages::store::{Durability, InTransit, StoreError, Stored, Word};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::place::{Outcome, Taken, Wanted, check_reach, foreign};
 use super::{NO_STORE, ProblemDocument, Replicas, header_text, query};
 use crate::disposition;
 use crate::multipart::{self, FRAMING_MAX_BYTES, FilePart};
-use crate::problem::{Code, Problem, wrong_shard};
+use crate::problem::{Code, Problem};
 use crate::state::Shared;
 use crate::upload::{Incoming, Pace, WHOLE_MAX_BYTES, feed};
 
@@ -42,15 +43,16 @@ pub(crate) struct StoreAnswer {
     blob_root: String,
     /// Commitment to size and root, 64 hex digits.
     commitment: String,
-    /// How durable it was when this was answered: `strict`, `batched` or `relaxed`.
+    /// How durable it was when this was answered: `strict`, `batched` or `relaxed`. Of another node's
+    /// shard, as those who keep it said.
     #[schema(value_type = String, example = "strict")]
     durability: Durability,
-    /// Its copies.
+    /// Its copies. A store that waits for none of them counts this node's alone.
     replicas: Replicas,
 }
 
-impl From<Stored> for StoreAnswer {
-    fn from(stored: Stored) -> Self {
+impl StoreAnswer {
+    fn of(stored: &Stored, outcome: &Outcome) -> Self {
         Self {
             cid: stored.cid,
             size: stored.size,
@@ -58,8 +60,8 @@ impl From<Stored> for StoreAnswer {
             shard: stored.shard.get(),
             blob_root: hex::encode(stored.blob_root.as_bytes()),
             commitment: hex::encode(stored.commitment.as_bytes()),
-            durability: stored.durability,
-            replicas: Replicas::ONE,
+            durability: outcome.durability,
+            replicas: outcome.replicas,
         }
     }
 }
@@ -71,6 +73,7 @@ pub(crate) struct UploadHead {
     content_type: Option<String>,
     file_name: Option<String>,
     expected: Option<BlobCid>,
+    wanted: Wanted,
     /// The boundary, when the body is a form.
     boundary: Option<String>,
 }
@@ -89,7 +92,7 @@ impl UploadHead {
         query_text: Option<&str>,
     ) -> Result<Self, Problem> {
         let StoreQuery { replicas } = query(query_text)?;
-        check_replicas(replicas)?;
+        let wanted = Wanted::read(shared, replicas)?;
         check_encoding(headers)?;
         let content_type = header_text(headers, &CONTENT_TYPE)?.map(str::trim);
         let boundary = boundary(content_type)?;
@@ -112,6 +115,7 @@ impl UploadHead {
             content_type: content_type.map(checked_type).transpose()?,
             file_name,
             expected,
+            wanted,
             boundary,
         })
     }
@@ -147,7 +151,7 @@ impl UploadHead {
     path = "/store",
     tag = "blobs",
     params(
-        ("replicas" = Option<u32>, Query, description = "durable copies to wait for; a node alone has 1"),
+        ("replicas" = Option<u32>, Query, description = "durable copies to wait for, 1 to `replication.factor`; 1 when left out"),
         ("X-Content-CID" = Option<String>, Header, description = "what the content must be; another content is a 422"),
         ("Content-Disposition" = Option<String>, Header, description = "a file name to keep"),
     ),
@@ -158,16 +162,19 @@ impl UploadHead {
     responses(
         (status = 201, description = "stored", body = StoreAnswer),
         (status = 200, description = "the same content was here already", body = StoreAnswer),
+        (status = 202, description = "stored, and with fewer copies than asked for when the time was up; the rest follow", body = StoreAnswer),
         (status = 400, description = "malformed", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 401, description = "a token is needed", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 408, description = "the body came too slowly", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 411, description = "neither Content-Length nor chunks", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 413, description = "too large", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 415, description = "a kind of body that is not taken", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 421, description = "another node's shard", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 421, description = "another node's shard, and none that keeps it took the blob", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 422, description = "not the content of X-Content-CID", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 429, description = "too many requests", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 451, description = "blocked on this node", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "busy or starting; Retry-After says how long to wait", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 504, description = "another node's shard, and none that keeps it had stored the blob in time", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 507, description = "quota or disk full", body = ProblemDocument, content_type = "application/problem+json"),
     ),
 )]
@@ -178,31 +185,37 @@ pub(crate) async fn store(
 ) -> Result<HttpResponse, Problem> {
     let head = UploadHead::read(&shared, request.headers(), request.uri().query())?;
     // Held until the store has answered: until then the bytes are in memory.
-    let _memory = head.take_memory(&shared)?;
-    let stored = match head.boundary.clone() {
+    let memory = head.take_memory(&shared)?;
+    let wanted = head.wanted;
+    let mut taken = match head.boundary.clone() {
         Some(boundary) => store_form(&shared, head, &boundary, payload).await,
         None => store_raw(&shared, head, payload).await,
     }?;
-    let mut response = if stored.new {
-        HttpResponse::Created()
-    } else {
-        HttpResponse::Ok()
+    // While others are waited for, only a blob on its way to them is still in memory.
+    let memory = match taken.stored.transit {
+        Some(InTransit::Memory(_)) => Some(memory),
+        Some(InTransit::Disk(_)) | None => {
+            drop(memory);
+            None
+        }
     };
-    Ok(response
+    let outcome = wanted.reach(&shared, &mut taken).await?;
+    drop(memory);
+    Ok(HttpResponse::build(outcome.status)
         .insert_header(NO_STORE)
-        .insert_header((LOCATION, format!("/retrieve/{}", stored.cid)))
-        .json(StoreAnswer::from(stored)))
+        .insert_header((LOCATION, format!("/retrieve/{}", taken.stored.cid)))
+        .json(StoreAnswer::of(&taken.stored, &outcome)))
 }
 
 async fn store_raw(
     shared: &Shared,
     head: UploadHead,
     payload: web::Payload,
-) -> Result<Stored, Problem> {
+) -> Result<Taken, Problem> {
     let pace = Pace::of(&shared.settings, shared.settings.max_blob_bytes);
     let incoming = Incoming::new(payload.into_inner(), pace);
     let small = head.is_small();
-    let (len, mut blob) = head.into_blob();
+    let (len, mut blob) = head.into_blob(shared);
     if let (Some(len), true) = (len, small) {
         blob.body = BlobBody::Whole(incoming.collect(len).await?);
         return put(shared, blob).await;
@@ -217,13 +230,13 @@ async fn store_form(
     head: UploadHead,
     boundary: &str,
     payload: web::Payload,
-) -> Result<Stored, Problem> {
+) -> Result<Taken, Problem> {
     let limit = shared.settings.max_blob_bytes;
     let pace = Pace::of(&shared.settings, limit.saturating_add(FRAMING_MAX_BYTES));
     let incoming = Incoming::new(payload.into_inner(), pace);
     let (pump, form) = multipart::open(incoming, boundary, limit);
     let small = head.is_small();
-    let (_, mut blob) = head.into_blob();
+    let (_, mut blob) = head.into_blob(shared);
     let parse = async {
         let part = FilePart::find(form, limit).await?;
         blob.content_type = part.content_type.as_deref().map(checked_type).transpose()?;
@@ -239,47 +252,37 @@ async fn store_form(
     feed(pump, parse).await
 }
 
-async fn put(shared: &Shared, blob: NewBlob) -> Result<Stored, Problem> {
+async fn put(shared: &Shared, blob: NewBlob) -> Result<Taken, Problem> {
     let store = shared.store()?;
-    store
-        .put(Share::Client, blob)
-        .await
-        .map_err(|error| match error {
-            // The stream's own limit is the setting's, and the setting is what the client can be
-            // told of.
-            StoreError::Body(bytecave_messages::body::BodyError::TooLarge { limit_bytes }) => {
-                StoreError::TooLarge { limit_bytes }.into()
-            }
-            error => shared.refused(error),
-        })
+    let content_type = blob.content_type.clone();
+    let put = store.put(Share::Client, blob).await;
+    let stored = put.map_err(|error| match error {
+        // The stream's own limit is the setting's, and the setting is what the client can be
+        // told of.
+        StoreError::Body(bytecave_messages::body::BodyError::TooLarge { limit_bytes }) => {
+            StoreError::TooLarge { limit_bytes }.into()
+        }
+        error => shared.refused(error),
+    })?;
+    Ok(Taken {
+        stored,
+        content_type,
+    })
 }
 
 impl UploadHead {
     /// The stated length, and the blob without its bytes.
-    fn into_blob(self) -> (Option<u64>, NewBlob) {
+    fn into_blob(self, shared: &Shared) -> (Option<u64>, NewBlob) {
         let blob = NewBlob {
             body: BlobBody::Whole(bytes::Bytes::new()),
             expected: self.expected,
             content_type: self.content_type,
             file_name: self.file_name,
+            word: Word::Client,
+            durable: self.wanted.is_durable(),
+            foreign: foreign(shared),
         };
         (self.len, blob)
-    }
-}
-
-fn check_replicas(replicas: Option<u32>) -> Result<(), Problem> {
-    match replicas {
-        None | Some(1) => Ok(()),
-        Some(0) => Err(Problem::new(
-            Code::BadQuery,
-            "replicas=0 asks for no copy: expected 1 or more",
-        )),
-        Some(asked) => Err(Problem::new(
-            Code::ReplicasUnavailable,
-            format!(
-                "replicas={asked} asks for copies on other nodes, and this node knows none: expected 1"
-            ),
-        )),
     }
 }
 
@@ -338,14 +341,9 @@ fn expected(shared: &Shared, headers: &HeaderMap) -> Result<Option<BlobCid>, Pro
         .parse()
         .map_err(|error| Problem::new(Code::BadCid, format!("X-Content-CID: {error}")))?;
     if let Some(shard) = shared.view().and_then(|view| view.foreign_shard(&cid)) {
-        let detail = problem_detail(cid, shard);
-        return Err(wrong_shard(detail, shard.get()));
+        check_reach(shared, cid, shard)?;
     }
     Ok(Some(cid))
-}
-
-fn problem_detail(cid: BlobCid, shard: bytecave_core::ShardId) -> String {
-    StoreError::NotOurShard { cid, shard }.to_string()
 }
 
 /// A media type that can be given back as a header.
