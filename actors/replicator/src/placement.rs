@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytecave_core::{Digest, PeerId, ShardCount, ShardId, ShardSet};
+use bytecave_core::{BlobCid, Digest, PeerId, ShardCount, ShardId, ShardSet};
 
 /// Fraction bits of the logarithms; ties are then decided by the peer id, and never happen.
 const FRACTION_BITS: u32 = 48;
@@ -46,14 +46,20 @@ pub(crate) struct Member {
     pub(crate) on_probation: bool,
 }
 
-/// One who holds a shard.
+/// One who holds a shard: a new blob goes to every holder that is accepting, and of those copies the
+/// ones on counted holders are promised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Holder {
     pub(crate) peer: PeerId,
-    /// Whether it takes new blobs. One that does not keeps what it has, and another stands in for it.
+    /// Whether it takes new blobs. One that does not keeps its place and what it has, and another
+    /// stands in for it.
     pub(crate) accepting: bool,
-    /// Whether its copy is one of those that are promised.
+    /// Whether its copy is one of those that are promised: it is accepting, and not one more on
+    /// probation. There are at most as many counted ones as the factor says, and at most one of them is
+    /// on probation.
     pub(crate) counted: bool,
+    /// Too young to be relied on.
+    pub(crate) on_probation: bool,
 }
 
 /// The members at one moment, and who of them holds what.
@@ -93,8 +99,13 @@ impl Placement {
         self.factor
     }
 
-    /// Those who hold `shard`, by rank: as many as the factor says that take new blobs and are counted,
-    /// and those ranked before them that do not or are not.
+    /// The shard of a blob.
+    pub(crate) fn shard_of(&self, cid: &BlobCid) -> ShardId {
+        self.count.shard_of(&cid.digest())
+    }
+
+    /// Those who hold `shard`, by rank: counted ones up to the factor, and between them those that do
+    /// not take new blobs or are one more on probation, of these too no more than the factor says.
     pub(crate) fn holders(&self, shard: ShardId) -> Arc<[Holder]> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let holders = known.entry(shard).or_insert_with(|| {
@@ -102,6 +113,18 @@ impl Placement {
             choose(&ranked, self.factor).into()
         });
         Arc::clone(holders)
+    }
+
+    /// Those who take a new blob of `shard` when a holder does not, by rank: whoever keeps the shard, is
+    /// none of its holders, is accepting and not on probation. Worked out anew each time.
+    pub(crate) fn beyond(&self, shard: ShardId) -> Vec<PeerId> {
+        let holders = self.holders(shard);
+        rank(self.count, shard, &self.members)
+            .into_iter()
+            .filter(|member| member.accepting && !member.on_probation)
+            .map(|member| member.peer)
+            .filter(|peer| holders.iter().all(|holder| holder.peer != *peer))
+            .collect()
     }
 
     /// Whether `peer` holds `shard`.
@@ -137,7 +160,8 @@ fn draw(count: ShardCount, shard: ShardId, member: &Member) -> u128 {
     u128::from(exponential) << (WEIGHT_BITS_MAX - member.weight.0)
 }
 
-/// log2 of a number from 1 on, with [`FRACTION_BITS`] bits behind the point, rounded down.
+/// log2 of a number from 1 on, with [`FRACTION_BITS`] bits behind the point. It never falls as the number
+/// grows.
 fn log2(number: u64) -> u64 {
     let whole = number.ilog2();
     // From 1 up to 2, with 63 bits behind the point; squaring doubles its logarithm.
@@ -152,6 +176,7 @@ fn log2(number: u64) -> u64 {
     log
 }
 
+/// The first of these that take new blobs, and whom they leave behind on the way.
 fn choose(ranked: &[&Member], factor: usize) -> Vec<Holder> {
     let mut chosen = Vec::new();
     let (mut counted, mut passed_over, mut on_probation) = (0, 0, 0);
@@ -173,6 +198,7 @@ fn choose(ranked: &[&Member], factor: usize) -> Vec<Holder> {
             peer: member.peer,
             accepting: member.accepting,
             counted: counts,
+            on_probation: member.on_probation,
         });
     }
     chosen
