@@ -1,6 +1,8 @@
 //! Comparing what this node has with what the other holders of its shards have, and fetching what is
 //! wanting here.
 
+mod ranges;
+
 use std::path::PathBuf;
 
 use bytecave_config::Replication;
