@@ -1,6 +1,7 @@
 //! Who may ask.
 
 use bytecave_config::StoreAccess;
+use bytecave_core::BlobCid;
 
 use crate::client::Request;
 use crate::fake_store::content_of_shard;
@@ -37,6 +38,20 @@ fn cases(cid: &str) -> Vec<Case> {
         case("GET", &format!("/blobs/{cid}"), false, true),
         case("GET", "/shards", false, true),
         case("GET", "/actors", false, true),
+        case("GET", "/replication", false, true),
+        case("GET", "/admin/blocked", true, true),
+        case(
+            "PUT",
+            &format!("/admin/blocked/{}", BlobCid::of(b"blocked")),
+            true,
+            true,
+        ),
+        case(
+            "DELETE",
+            &format!("/admin/blocked/{}", BlobCid::of(b"blocked")),
+            true,
+            true,
+        ),
         case("PUT", &format!("/pins/{cid}"), true, true),
         case("DELETE", &format!("/pins/{cid}"), true, true),
         case("POST", "/admin/gc", true, true),

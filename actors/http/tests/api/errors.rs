@@ -17,7 +17,6 @@ async fn unknown_routes_are_404() {
         "/docs",
         "/proofs",
         "/audits",
-        "/replication",
         "/admin/backup",
         "/store/x",
         "/retrieve",
@@ -44,6 +43,9 @@ async fn a_method_that_is_not_answered_is_405_with_those_that_are() {
         ("GET", "/pins/x", "PUT, DELETE, OPTIONS"),
         ("POST", "/blobs/x", "GET, HEAD, DELETE, OPTIONS"),
         ("GET", "/admin/gc", "POST, OPTIONS"),
+        ("PUT", "/admin/blocked", "GET, HEAD, OPTIONS"),
+        ("GET", "/admin/blocked/x", "PUT, DELETE, OPTIONS"),
+        ("POST", "/replication", "GET, HEAD, OPTIONS"),
         ("TRACE", "/live", "GET, HEAD, OPTIONS"),
         ("BREW", "/live", "GET, HEAD, OPTIONS"),
     ] {
@@ -65,6 +67,7 @@ async fn head_is_answered_wherever_get_is() {
         "/metrics".to_owned(),
         "/blobs".to_owned(),
         "/shards".to_owned(),
+        "/replication".to_owned(),
         "/actors".to_owned(),
         "/openapi.json".to_owned(),
         format!("/blobs/{cid}"),
@@ -121,6 +124,11 @@ async fn query_and_path_that_cannot_be_read() {
         "/blobs?shard=-1",
         "/blobs?after=x",
         "/blobs?unknown=1",
+        "/replication?limit=0",
+        "/replication?limit=4097",
+        "/replication?after=-1",
+        "/replication?missing=maybe",
+        "/replication?unknown=1",
     ] {
         node.get(path).await.problem(400, "bad_query");
     }
@@ -146,6 +154,8 @@ async fn each_error_of_the_store_has_its_code() {
         (StoreError::NotFound { cid }, 404, "blob_not_found"),
         (StoreError::Unavailable, 503, "store_unavailable"),
         (StoreError::Pinned { cid }, 409, "pinned"),
+        (StoreError::Blocked { cid }, 451, "blocked"),
+        (StoreError::Deleted { cid }, 404, "blob_not_found"),
         (StoreError::Damaged { cid }, 500, "damaged"),
         (
             StoreError::ReadOnly {

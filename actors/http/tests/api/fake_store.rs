@@ -1,16 +1,18 @@
 //! A store in memory that records what it was asked and fails when it is told to.
 
-use std::collections::BTreeMap;
+mod keeping;
+mod uncalled;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use actix::{Actor, Addr, Context, Handler, ResponseFuture};
 use bytecave_core::{BlobCid, Commitment, ShardCount, ShardId, ShardRange, ShardSet, tree};
 use bytecave_messages::body::{BlobBody, BodyError, stream};
 use bytecave_messages::store::{
-    AdvanceOutbox, BlobInfo, BlobPage, BlobRead, ByteRange, CollectGarbage, DeleteBlob, Durability,
-    GcReport, GetBlob, GetBlobInfo, ListBlobs, ListCursor, ListOutboxShards, OutboxEntry, PutBlob,
-    ReadOutbox, RotateKeys, RotationReport, SetPin, StoreCondition, StoreError, StoreSnapshot,
-    Stored, UseNonce,
+    BlobInfo, BlobPage, BlobRead, ByteRange, Durability, Foreign, GetBlob, GetBlobInfo, InTransit,
+    ListBlobs, ListCursor, PutBlob, StoreCondition, StoreError, StoreSnapshot, Stored, TransitHold,
+    Word,
 };
 use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
@@ -27,6 +29,9 @@ pub(crate) struct FakeStore(Arc<Mutex<State>>);
 
 struct State {
     blobs: BTreeMap<BlobCid, (BlobInfo, Bytes)>,
+    blocked: BTreeSet<BlobCid>,
+    /// On what terms each blob came.
+    terms: Vec<Terms>,
     asked: Vec<Asked>,
     fail: Option<StoreError>,
     break_reads_after: Option<(usize, BodyError)>,
@@ -50,7 +55,20 @@ pub(crate) enum Asked {
     Pin(bool),
     Gc,
     Rotate,
+    Block(bool),
+    Blocked(usize),
 }
+
+/// On what terms a blob came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Terms {
+    pub(crate) word: Word,
+    pub(crate) durable: bool,
+    pub(crate) foreign: Foreign,
+}
+
+/// Largest blob that is in memory while it is on its way to others.
+pub(crate) const TRANSIT_IN_MEMORY: usize = 4 * 1024 * 1024;
 
 pub(crate) struct FakeActor(FakeStore);
 
@@ -59,6 +77,8 @@ impl FakeStore {
         let (gate, _) = watch::channel(true);
         let store = Self(Arc::new(Mutex::new(State {
             blobs: BTreeMap::new(),
+            blocked: BTreeSet::new(),
+            terms: Vec::new(),
             asked: Vec::new(),
             fail: None,
             break_reads_after: None,
@@ -75,6 +95,11 @@ impl FakeStore {
     /// Everything asked so far.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.lock().asked.clone()
+    }
+
+    /// On what terms the latest blob came.
+    pub(crate) fn terms(&self) -> Option<Terms> {
+        self.lock().terms.last().copied()
     }
 
     /// Answers every request with this error from now on.
@@ -176,16 +201,22 @@ pub(crate) fn content_that_begins_with(start: &str) -> Vec<u8> {
 
 /// `len` bytes that are not all the same, in a shard of the fake's.
 pub(crate) fn content_of_len(len: usize) -> Vec<u8> {
+    content_where(len, |shard| len == 0 || owned().contains(shard))
+}
+
+/// The same in a shard of others.
+pub(crate) fn foreign_of_len(len: usize) -> Vec<u8> {
+    content_where(len, |shard| !owned().contains(shard))
+}
+
+fn content_where(len: usize, right: impl Fn(ShardId) -> bool) -> Vec<u8> {
     (0_u8..=255)
         .map(|salt| {
             (0..len)
                 .map(|n| u8::try_from((n * 31 + usize::from(salt)) % 251).unwrap())
                 .collect::<Vec<u8>>()
         })
-        .find(|content| {
-            let digest = BlobCid::of(content).digest();
-            len == 0 || owned().contains(count().shard_of(&digest))
-        })
+        .find(|content| right(count().shard_of(&BlobCid::of(content).digest())))
         .unwrap()
 }
 
@@ -196,8 +227,19 @@ impl State {
         content_type: Option<String>,
         file_name: Option<String>,
     ) -> Stored {
-        let cid = BlobCid::of(&bytes);
-        let root = tree::blob_root(&bytes);
+        let (stored, info) = self.facts(&bytes, content_type, file_name);
+        self.blobs.entry(stored.cid).or_insert((info, bytes));
+        stored
+    }
+
+    fn facts(
+        &self,
+        bytes: &Bytes,
+        content_type: Option<String>,
+        file_name: Option<String>,
+    ) -> (Stored, BlobInfo) {
+        let cid = BlobCid::of(bytes);
+        let root = tree::blob_root(bytes);
         let size = bytes.len() as u64;
         let info = BlobInfo {
             cid,
@@ -218,10 +260,10 @@ impl State {
             blob_root: root,
             commitment: Commitment::of(size, &root),
             new: !self.blobs.contains_key(&cid),
-            durability: Durability::Strict,
+            durability: Durability::Batched,
+            transit: None,
         };
-        self.blobs.entry(cid).or_insert((info, bytes));
-        stored
+        (stored, info)
     }
 }
 
@@ -254,13 +296,37 @@ impl Handler<PutBlob> for FakeActor {
             {
                 return Err(StoreError::Mismatch { expected, actual });
             }
-            let shard = count().shard_of(&actual.digest());
-            if !body.is_empty() && !owned().contains(shard) {
-                return Err(StoreError::NotOurShard { cid: actual, shard });
-            }
             drop(message.permit);
             let mut state = store.lock();
-            Ok(state.keep(body, message.content_type, message.file_name))
+            state.terms.push(Terms {
+                word: message.word,
+                durable: message.durable,
+                foreign: message.foreign,
+            });
+            if state.blocked.contains(&actual) {
+                return Err(StoreError::Blocked { cid: actual });
+            }
+            let shard = count().shard_of(&actual.digest());
+            let (content_type, file_name) = (message.content_type, message.file_name);
+            let mut stored = match (body.is_empty() || owned().contains(shard), message.foreign) {
+                (true, _) => state.keep(body, content_type, file_name),
+                (false, Foreign::Refuse) => {
+                    return Err(StoreError::NotOurShard { cid: actual, shard });
+                }
+                (false, Foreign::Transit) => {
+                    let (mut stored, _) = state.facts(&body, content_type, file_name);
+                    stored.transit = Some(if body.len() <= TRANSIT_IN_MEMORY {
+                        InTransit::Memory(body)
+                    } else {
+                        InTransit::Disk(TransitHold::new(body))
+                    });
+                    stored
+                }
+            };
+            if message.durable {
+                stored.durability = Durability::Strict;
+            }
+            Ok(stored)
         })
     }
 }
@@ -337,7 +403,11 @@ impl Handler<GetBlob> for FakeActor {
 
 impl FakeStore {
     fn find(&self, cid: BlobCid) -> Result<(BlobInfo, Bytes), StoreError> {
-        let found = self.lock().blobs.get(&cid).cloned();
+        let state = self.lock();
+        if state.blocked.contains(&cid) {
+            return Err(StoreError::Blocked { cid });
+        }
+        let found = state.blobs.get(&cid).cloned();
         found.ok_or(StoreError::NotFound { cid })
     }
 }
@@ -383,101 +453,5 @@ impl Handler<ListBlobs> for FakeActor {
             });
             Ok(BlobPage { blobs: all, next })
         })
-    }
-}
-
-impl Handler<DeleteBlob> for FakeActor {
-    type Result = ResponseFuture<Result<(), StoreError>>;
-
-    fn handle(&mut self, message: DeleteBlob, _: &mut Self::Context) -> Self::Result {
-        let store = self.0.clone();
-        Box::pin(async move {
-            store.take(Asked::Delete).await?;
-            let (info, _) = store.find(message.cid)?;
-            if info.pinned {
-                return Err(StoreError::Pinned { cid: info.cid });
-            }
-            store.lock().blobs.remove(&message.cid);
-            Ok(())
-        })
-    }
-}
-
-impl Handler<SetPin> for FakeActor {
-    type Result = ResponseFuture<Result<(), StoreError>>;
-
-    fn handle(&mut self, message: SetPin, _: &mut Self::Context) -> Self::Result {
-        let store = self.0.clone();
-        Box::pin(async move {
-            store.take(Asked::Pin(message.pinned)).await?;
-            store.find(message.cid)?;
-            if let Some((info, _)) = store.lock().blobs.get_mut(&message.cid) {
-                info.pinned = message.pinned;
-            }
-            Ok(())
-        })
-    }
-}
-
-impl Handler<CollectGarbage> for FakeActor {
-    type Result = ResponseFuture<Result<GcReport, StoreError>>;
-
-    fn handle(&mut self, _: CollectGarbage, _: &mut Self::Context) -> Self::Result {
-        let store = self.0.clone();
-        Box::pin(async move {
-            store.take(Asked::Gc).await?;
-            Ok(GcReport {
-                families: 3,
-                dead_bytes_before: 1000,
-                dead_bytes_after: 10,
-            })
-        })
-    }
-}
-
-impl Handler<RotateKeys> for FakeActor {
-    type Result = ResponseFuture<Result<RotationReport, StoreError>>;
-
-    fn handle(&mut self, _: RotateKeys, _: &mut Self::Context) -> Self::Result {
-        let store = self.0.clone();
-        Box::pin(async move {
-            store.take(Asked::Rotate).await?;
-            Ok(RotationReport {
-                key_id: 2,
-                resealed: 5,
-            })
-        })
-    }
-}
-
-impl Handler<ReadOutbox> for FakeActor {
-    type Result = Result<Vec<OutboxEntry>, StoreError>;
-
-    fn handle(&mut self, _: ReadOutbox, _: &mut Self::Context) -> Self::Result {
-        panic!("HTTP has no business with the outbox")
-    }
-}
-
-impl Handler<AdvanceOutbox> for FakeActor {
-    type Result = Result<(), StoreError>;
-
-    fn handle(&mut self, _: AdvanceOutbox, _: &mut Self::Context) -> Self::Result {
-        panic!("HTTP has no business with the outbox")
-    }
-}
-
-impl Handler<ListOutboxShards> for FakeActor {
-    type Result = Result<Vec<ShardId>, StoreError>;
-
-    fn handle(&mut self, _: ListOutboxShards, _: &mut Self::Context) -> Self::Result {
-        panic!("HTTP has no business with the outbox")
-    }
-}
-
-impl Handler<UseNonce> for FakeActor {
-    type Result = Result<bool, StoreError>;
-
-    fn handle(&mut self, _: UseNonce, _: &mut Self::Context) -> Self::Result {
-        panic!("HTTP has no business with nonces")
     }
 }

@@ -3,15 +3,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod access;
+mod blocked;
 mod client;
+mod copies;
 mod documents;
 mod errors;
 mod fake_replicator;
 mod fake_store;
+mod fetched;
 mod lifecycle;
 mod limits;
 mod node;
 mod peers;
+mod place;
 mod retrieve;
 mod status;
 mod store;

@@ -12,6 +12,7 @@ use bytecave_messages::budget::{ActorName, Budget};
 use bytecave_messages::http::OpenRoutes;
 use bytecave_messages::lifecycle::{DeathWatch, PartChanged, PartState};
 use bytecave_messages::ports::{ReplicatorPort, StorePort};
+use bytecave_messages::replicator::{ReplicatorChanged, ReplicatorSnapshot};
 use bytecave_messages::store::StoreChanged;
 use bytecave_messages::swarm::{SwarmChanged, SwarmSnapshot};
 use prometheus_client::registry::Registry;
@@ -55,6 +56,8 @@ pub(crate) fn settings() -> HttpSettings {
         rate_limit_per_second: 200,
         rate_limit_burst: 400,
         workers: Some(2),
+        replication_factor: 3,
+        place_timeout: Duration::from_secs(30),
     }
 }
 
@@ -156,6 +159,18 @@ impl Node {
     pub(crate) async fn tell_network(&self, network: SwarmSnapshot) {
         let network = Arc::new(network);
         self.actor.send(SwarmChanged(network)).await.unwrap();
+    }
+
+    pub(crate) async fn tell_copies(&self, copies: ReplicatorSnapshot) {
+        let copies = Arc::new(copies);
+        self.actor.send(ReplicatorChanged(copies)).await.unwrap();
+    }
+
+    /// Networking is switched off.
+    pub(crate) async fn without_network(&self) {
+        let reason = "P2P_ENABLED is false".to_owned();
+        self.tell_part(ActorName::Swarm, PartState::Disabled { reason })
+            .await;
     }
 
     pub(crate) async fn send(&self, request: Request) -> Answer {

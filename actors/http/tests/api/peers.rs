@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytecave_core::{BlobCid, NodeIdentity};
 use bytecave_messages::budget::{ActorName, Full};
-use bytecave_messages::lifecycle::PartState;
 use bytecave_messages::replicator::FetchError;
 use bytecave_messages::store::StoreError;
 use bytecave_messages::swarm::{
@@ -38,6 +37,7 @@ async fn what_a_peer_has_is_given_as_if_it_were_here() {
         (0, None),
         (1000, Some("image/png")),
         (3_000_000, Some("text/html")),
+        (5_000_000, Some("video/mp4")),
     ] {
         let content = content_of_len(len);
         let cid = here.store.seed(&content, content_type);
@@ -169,6 +169,21 @@ async fn what_peers_could_not_do_is_told_with_cause_and_remedy() {
             "peers_timeout",
             "2 of 3 peers did not answer within 60 s",
         ),
+        (
+            FetchError::RangeNotSatisfiable { size: 7 },
+            416,
+            "range_not_satisfiable",
+            "outside the blob's 7 bytes",
+        ),
+        (
+            FetchError::NoRoom {
+                cid,
+                cause: "the storage limit is reached".to_owned(),
+            },
+            507,
+            "no_room_to_fetch",
+            "the storage limit is reached",
+        ),
         (FetchError::Full(full), 503, "mailbox_full", "replicator"),
         (
             FetchError::Unavailable,
@@ -217,7 +232,9 @@ fn peer(number: u8, connection: Option<ConnectionKind>, live: bool) -> PeerView 
         agent: None,
         rtt_ms: connection.map(|_| 12),
         last_seen_ms: 1,
+        first_seen_ms: 1,
         live,
+        left_ms: None,
         announced: None,
         info: None,
     }
@@ -324,9 +341,7 @@ async fn without_networking_there_is_nobody_and_it_says_so() {
         (&peers["enabled"], &peers["connected"]),
         (&json!(true), &json!(0))
     );
-    let reason = "P2P_ENABLED is false".to_owned();
-    node.tell_part(ActorName::Swarm, PartState::Disabled { reason })
-        .await;
+    node.without_network().await;
     let peers = node.get("/peers").await.json();
     assert_eq!(peers["enabled"], false);
     assert_eq!(peers["peers"], json!([]));

@@ -101,7 +101,7 @@ async fn shards_are_listed_with_their_counters() {
     assert_eq!(
         shards["shards"],
         serde_json::json!([{
-            "shard": 3, "owned": true, "blobs": 1, "bytes": 2, "sealedBytes": 3, "deadBytes": 4,
+            "shard": 3, "owned": true, "blobs": 1, "bytes": 2, "sealedBytes": 3, "deadBytes": 4, "holders": [],
             "fingerprint": "ab".repeat(32),
         }])
     );

@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::client::{Request, read_answer};
-use crate::fake_store::{Asked, content_of_len, content_of_shard, count};
+use crate::fake_store::{Asked, content_of_len, content_of_shard};
 use crate::node::{Node, TOKEN, until};
 
 const MIB: usize = 1024 * 1024;
@@ -37,7 +37,7 @@ async fn a_new_blob_is_201_with_all_fields_and_the_same_again_is_200() {
     assert_eq!(json["shard"], info.shard.get());
     assert_eq!(json["blobRoot"], hex::encode(info.blob_root.as_bytes()));
     assert_eq!(json["commitment"].as_str().unwrap().len(), 64);
-    assert_eq!(json["durability"], "strict");
+    assert_eq!(json["durability"], "batched");
     assert_eq!(json["replicas"]["target"], 1);
     assert_eq!(json["replicas"]["confirmed"], 1);
     assert!(json.get("receipt").is_none(), "of a later version");
@@ -168,47 +168,6 @@ async fn the_stated_cid_is_checked() {
     node.send(with("nonsense".to_owned()))
         .await
         .problem(400, "bad_cid");
-}
-
-#[actix::test]
-async fn a_blob_of_another_shard_is_421_and_early_when_its_cid_is_stated() {
-    let node = Node::up().await;
-    let content = content_of_shard(false);
-    let cid = BlobCid::of(&content);
-    let shard = count().shard_of(&cid.digest()).get();
-    let request = Request::post("/store", content);
-    let answer = node.send(request.clone()).await;
-    assert_eq!(answer.problem(421, "wrong_shard")["shard"], shard);
-    assert_eq!(node.store.asked().len(), 1);
-    let answer = node
-        .send(request.header("X-Content-CID", cid.to_string()))
-        .await;
-    assert_eq!(answer.problem(421, "wrong_shard")["shard"], shard);
-    assert_eq!(node.store.asked().len(), 1, "the store was not asked");
-}
-
-#[actix::test]
-async fn one_replica_is_accepted_and_more_are_not() {
-    let node = Node::up().await;
-    let content = content_of_shard(true);
-    let ask = |query: &str| Request::post(format!("/store?{query}"), content.clone());
-    assert_eq!(node.send(ask("replicas=1")).await.status, 201);
-    let answer = node.send(ask("replicas=2")).await;
-    let problem = answer.problem(400, "replicas_unavailable");
-    assert!(
-        problem["detail"]
-            .as_str()
-            .unwrap()
-            .contains("this node knows none")
-    );
-    for query in [
-        "replicas=0",
-        "replicas=x",
-        "replica=1",
-        "replicas=1&replicas=1",
-    ] {
-        node.send(ask(query)).await.problem(400, "bad_query");
-    }
 }
 
 #[actix::test]
