@@ -7,6 +7,7 @@ import { cidOf, content, told } from './content.mjs'
 import { frame, Reader, write } from './frames.mjs'
 import { addresses, networkCommands, node } from './libp2p.mjs'
 import { PREFIX, serveProtocols } from './served.mjs'
+import { streamCommands } from './streams.mjs'
 
 // How long an answer may take, and how long a stream may stay open after it.
 const ANSWER_MS = 75_000
@@ -49,6 +50,7 @@ run(async options => {
   const commands = {
     ...networkCommands(network),
     ...served,
+    ...streamCommands(open),
 
     account: ({ by }) => account(by).address,
     // A signed store authorization for some content; see account.mjs.

@@ -1,6 +1,7 @@
 // The 1.0.0 protocols as an existing node serves them, and as a liar does.
 import { cidOf, content, told } from './content.mjs'
 import { frame, FRAME_LIMIT, Reader, write } from './frames.mjs'
+import { serveStreams, STREAMS as CURRENT } from './streams.mjs'
 
 export const PREFIX = '/bytecave/'
 const VERSION = '1.0.0'
@@ -9,8 +10,9 @@ const ENDLESS_BYTES = 256 * 1024 * 1024
 // As the existing programs have it.
 const STREAMS = 32
 
-// `more` are fields that info gives beside those of an existing node.
-export async function serveProtocols (libp2p, more = {}) {
+// `more` are fields that info gives beside those of an existing node; with `current` among them it is a node of the
+// current version too, and serves the streams of streams.mjs.
+export async function serveProtocols (libp2p, { current = false, ...more } = {}) {
   // cid → { bytes, mimeType, lie }
   const blobs = new Map()
   // Every request that came, by protocol; long fields told by size and hash.
@@ -34,7 +36,8 @@ export async function serveProtocols (libp2p, more = {}) {
     metrics: { requestsLastHour: asked.length, avgResponseTime: 1, successRate: 1 }
   })
   // An existing node says nothing of shards.
-  const info = () => ({ peerId, publicKey, version: VERSION, ...more })
+  const protocols = current ? { protocols: ['/bytecave/info/1.0.0', '/bytecave/blob/1.0.0', ...CURRENT] } : {}
+  const info = () => ({ peerId, publicKey, version: VERSION, ...protocols, ...more })
   const haveList = ({ cids, limit = 100, offset = 0 }) => {
     const all = [...blobs.keys()]
     if (cids != null) {
@@ -98,6 +101,9 @@ export async function serveProtocols (libp2p, more = {}) {
   await handle('blob', blob)
   await handle('retrieve', blob)
   await handle('replicate', replicate)
+  if (current) {
+    await serveStreams(libp2p, blobs, asked)
+  }
 
   return {
     // Keeps a blob, so that it is served from then on; with a `lie`, not as it is: 'wrong bytes', 'short', 'long',

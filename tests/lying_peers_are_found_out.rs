@@ -1,0 +1,279 @@
+//! Peers of the current version that give wrong bytes, sizes, roots, endless streams or lists of what they
+//! do not have: no wrong blob reaches a client or the disk, another peer serves, and the liar loses its
+//! standing. What a peer asks for or sends is answered from here alone and goes no further.
+
+use serde_json::{Value, json};
+
+use crate::harness::client::Request;
+use crate::harness::js::Js;
+use crate::harness::network::{Over, home};
+use crate::harness::{Home, Running, content, wait_for};
+
+/// A kind of refusal as it travels.
+const NOT_FOUND: u64 = 1;
+const NOT_OUR_SHARD: u64 = 4;
+const MISMATCH: u64 = 5;
+
+/// A peer that says it keeps these shards of 16, with so much room that it ranks first or last.
+fn keeper(start: u64, end: u64, capacity: u64) -> Js {
+    Js::peer(json!({"serve": {
+        "current": true,
+        "shards": [{"start": start, "end": end}],
+        "shardCount": 16,
+        "capacity": capacity,
+        "accepting": true,
+    }}))
+}
+
+fn liar() -> Js {
+    keeper(0, 15, 1 << 44)
+}
+
+fn honest() -> Js {
+    keeper(0, 15, 1 << 20)
+}
+
+fn knowing(peers: &[&Js]) -> Home {
+    let addresses: Vec<&str> = peers.iter().map(|peer| peer.tcp()).collect();
+    home()
+        .env("P2P_BOOTSTRAP_PEERS", &addresses.join(","))
+        .env("BYTECAVE__P2P__REQUEST_TIMEOUT", "2s")
+        .env("BYTECAVE__REPLICATION__RECONCILE_INTERVAL", "1h")
+}
+
+fn among(home: &Home, peers: &[&Js]) -> Running {
+    let node = home.start();
+    for peer in peers {
+        node.wait_acquainted(peer.peer_id());
+    }
+    node
+}
+
+fn hold(peer: &Js, seed: u64, size: usize, lie: Option<&str>) -> String {
+    let args = json!({"content": {"seed": seed, "size": size}, "lie": lie});
+    peer.ask("hold", args)["cid"].as_str().unwrap().to_owned()
+}
+
+/// How often a peer was asked by a stream of this name.
+fn asked(peer: &Js, name: &str) -> usize {
+    peer.ask("asked", json!({"name": name}))
+        .as_array()
+        .unwrap()
+        .len()
+}
+
+fn score(node: &Running, peer: &str) -> f64 {
+    let report = node.replication();
+    let peers = report["peers"].as_array().unwrap();
+    let found = peers.iter().find(|row| row["peerId"] == peer);
+    found.map_or(0.0, |row| row["score"].as_f64().unwrap())
+}
+
+/// Asks until the blob comes; whatever comes before that is an error or a broken connection.
+#[track_caller]
+fn retrieve(node: &Running, cid: &str, lie: &str) {
+    for _ in 0..3 {
+        let Ok(got) = node.client().send(Request::get(format!("/retrieve/{cid}"))) else {
+            continue;
+        };
+        if got.status == 200 {
+            assert_eq!(content::hex(&content::sha256(&got.body)), cid, "{lie}");
+            return;
+        }
+        assert!(matches!(got.status, 404 | 504), "{lie}: {got:?}");
+    }
+    panic!("{lie}: the honest peer was never asked");
+}
+
+fn against(lies: &[&str], size: usize) {
+    let honest = honest();
+    for (seed, lie) in (1..).zip(lies) {
+        let liar = liar();
+        let home = knowing(&[&liar, &honest]);
+        let node = among(&home, &[&liar, &honest]);
+        let cid = hold(&liar, seed, size, Some(lie));
+        assert_eq!(hold(&honest, seed, size, None), cid);
+        // A part first: it is never given before the whole is known to be right.
+        let range = Request::get(format!("/retrieve/{cid}")).header("Range", "bytes=1000-1999");
+        if let Ok(part) = node.client().send(range)
+            && part.status == 206
+        {
+            let whole = node.client().retrieve(&cid);
+            assert_eq!(content::hex(&content::sha256(&whole.body)), cid, "{lie}");
+            assert!(part.body == whole.body[1000..2000], "{lie}");
+        }
+        retrieve(&node, &cid, lie);
+        assert!(
+            asked(&liar, "retrieve/2.0.0") > 0,
+            "{lie}: the liar was not asked"
+        );
+        wait_for(&format!("a bad name for the liar: {lie}"), || {
+            (score(&node, liar.peer_id()) < 0.0).then_some(())
+        });
+        assert!(score(&node, honest.peer_id()) >= 0.0, "{lie}");
+    }
+}
+
+#[test]
+fn small_blobs() {
+    against(
+        &[
+            "wrong bytes",
+            "short",
+            "long",
+            "endless",
+            "wrong size",
+            "cut off",
+            "silent",
+        ],
+        3000,
+    );
+}
+
+#[test]
+fn large_blobs() {
+    against(
+        &[
+            "wrong bytes",
+            "late wrong bytes",
+            "long",
+            "wrong size",
+            "cut off",
+            "silent",
+        ],
+        6 << 20,
+    );
+}
+
+#[test]
+fn a_peer_that_breaks_off_is_replaced_in_the_middle_of_a_blob() {
+    let (broken, honest) = (liar(), honest());
+    let home = knowing(&[&broken, &honest]);
+    let node = among(&home, &[&broken, &honest]);
+    let cid = hold(&broken, 1, 9 << 20, Some("cut off"));
+    hold(&honest, 1, 9 << 20, None);
+    let got = node.client().retrieve(&cid);
+    assert_eq!(got.status, 200);
+    assert_eq!(content::hex(&content::sha256(&got.body)), cid);
+    let requests = honest.ask("asked", json!({"name": "retrieve/2.0.0"}));
+    let from = requests[0]["request"]["from"].as_u64().unwrap();
+    assert!(
+        from > 0,
+        "it was asked for what had come already: {requests}"
+    );
+}
+
+#[test]
+fn copies_that_are_not_what_is_said_are_not_kept() {
+    let peer = Js::peer(json!({}));
+    let home = home().env("BYTECAVE__P2P__REQUEST_TIMEOUT", "2s");
+    let node = home.start();
+    peer.connect(&node.multiaddr(Over::Tcp));
+    let id = node.peer_id();
+    let give = |seed: u64, size: usize, lie: Option<&str>| {
+        peer.ask(
+            "give",
+            json!({"peer": id, "content": {"seed": seed, "size": size}, "lie": lie}),
+        )
+    };
+    for size in [3000, 5 << 20] {
+        for lie in ["wrong bytes", "wrong size", "short"] {
+            let said = give(1, size, Some(lie));
+            assert_ne!(said["last"]["word"], 3, "{lie}: {said}");
+            assert_eq!(node.client().list(1000).len(), 0, "{lie} was kept");
+        }
+    }
+    // More than was said is cut off; how the stream ends then is not certain.
+    let said = give(1, 3000, Some("endless"));
+    assert!(
+        said["last"]["word"] == 3 || said["last"]["refused"].is_i64(),
+        "{said}"
+    );
+    // The bytes of a CID are its bytes, whatever is said of their tree.
+    let said = give(2, 3000, Some("wrong root"));
+    assert_eq!(said["last"]["refused"], MISMATCH, "{said}");
+    let said = give(3, 3000, None);
+    assert_eq!(said["last"]["word"], 3, "{said}");
+    let again = give(3, 3000, None);
+    assert_eq!(
+        again["first"]["word"], 2,
+        "its bytes were asked for again: {again}"
+    );
+    wait_for("a bad name for the liar", || {
+        (score(&node, peer.peer_id()) < 0.0).then_some(())
+    });
+    assert_eq!(node.client().get("/ready").status, 200);
+}
+
+#[test]
+fn what_is_listed_and_not_given_costs_the_lister_its_name() {
+    let lister = liar();
+    let home = knowing(&[&lister]);
+    let node = among(&home, &[&lister]);
+    lister.connect(&node.multiaddr(Over::Tcp));
+    let shard = 3;
+    let cids: Vec<String> = (0..40)
+        .map(|seed| {
+            let blob = content::in_shard(seed, 40, 16, |of| of == shard);
+            content::hex(&content::sha256(&blob))
+        })
+        .collect();
+    let said = lister.ask(
+        "offer",
+        json!({"peer": node.peer_id(), "shard": shard, "cids": cids}),
+    );
+    assert_eq!(said["wanted"], 40, "{said}");
+    wait_for("an end of asking", || {
+        let report = node.replication();
+        let over = report["repairsWaiting"] == 0 && report["repairsRunning"] == 0;
+        (over && score(&node, lister.peer_id()) < 0.0).then_some(())
+    });
+    assert!(asked(&lister, "retrieve/2.0.0") <= 40);
+    assert_eq!(node.client().list(1000).len(), 0);
+}
+
+/// Each of these peers says that the next one's shards are its own.
+#[test]
+fn nothing_goes_round_in_a_ring() {
+    let rumoured = keeper(0, 15, 1 << 40);
+    let home = knowing(&[&rumoured]).env("NODE_SHARDS", r#"[{"start":0,"end":7}]"#);
+    let node = among(&home, &[&rumoured]);
+    let other = home_of_the_others(&node);
+    let second = other.start();
+    second.wait_acquainted(&node.peer_id());
+    rumoured.connect(&node.multiaddr(Over::Tcp));
+    rumoured.connect(&second.multiaddr(Over::Tcp));
+    let id = node.peer_id();
+
+    // What the second node has is not fetched from it for a peer.
+    let there = content::in_shard(1, 3000, 16, |shard| shard > 7);
+    second.client().keep(&there);
+    let cid = content::hex(&content::sha256(&there));
+    let said = rumoured.ask("take", json!({"peer": id, "cid": cid}));
+    assert_eq!(said["refused"], NOT_FOUND, "{said}");
+    let said = rumoured.call(&id, "blob", json!({"cid": cid}));
+    assert_eq!(said["error"], "Blob not found", "{said}");
+    assert!(!node.has(&cid));
+    // Nor is a copy handed on to those whose shard it is.
+    let of_others = (0..1000)
+        .find(|&seed| {
+            let which = json!({"seed": seed, "size": 3000});
+            let cid = rumoured.ask("cid", json!({"content": which}));
+            u64::from_str_radix(&cid.as_str().unwrap()[..12], 16).unwrap() % 16 > 7
+        })
+        .unwrap();
+    let before = second.client().list(1000).len();
+    let said: Value = rumoured.ask(
+        "give",
+        json!({"peer": id, "content": {"seed": of_others, "size": 3000}}),
+    );
+    assert_eq!(said["first"]["refused"], NOT_OUR_SHARD, "{said}");
+    assert_eq!(second.client().list(1000).len(), before);
+}
+
+/// A node of the other shards that knows this one.
+fn home_of_the_others(node: &Running) -> Home {
+    home()
+        .env("P2P_BOOTSTRAP_PEERS", &node.multiaddr(Over::Tcp))
+        .env("NODE_SHARDS", r#"[{"start":8,"end":15}]"#)
+}
