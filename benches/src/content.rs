@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 
 use crate::random::{SplitMix, mix};
 
@@ -21,7 +22,7 @@ const STAMP_BYTES: usize = 16;
 const TEMPLATE_SEED: u64 = 0x6279_7465_6361_7665;
 
 /// Which blob of which run: equal only for equal content.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct BlobSeed(u64);
 
 impl BlobSeed {

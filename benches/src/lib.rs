@@ -3,6 +3,7 @@
 //! - `bytecave-load` drives any running node (or a DAV server beside it) over HTTP: [`load`].
 //! - `bytecave-bench-engine` measures the engine without HTTP ([`engine`]) beside what the machine
 //!   itself can do ([`machine`]).
+//! - `bytecave-bench-network` measures what the line between two nodes can carry: [`network`].
 //! - `bytecave-bench-table` puts medians, limits and targets side by side: [`table`].
 //!
 //! All of them put content on the disk that nothing can share or compress ([`content`]), and all of
@@ -15,6 +16,7 @@ pub mod engine;
 pub mod load;
 pub mod machine;
 pub mod measure;
+pub mod network;
 pub mod process;
 pub mod random;
 pub mod sample;

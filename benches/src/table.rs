@@ -5,13 +5,15 @@
 //! as it likes. A row whose figure or limit is missing is left out, never guessed.
 
 mod goals;
+mod network;
 mod print;
 
 use serde::Serialize;
 
-use crate::sample::Sample;
+use crate::sample::{Latency, Sample};
 
-pub use print::markdown;
+pub use network::{latencies as network_latencies, rows as network_rows};
+pub use print::{latencies_markdown, markdown};
 
 /// Most memory that a node may ever have resident, in bytes.
 const MEMORY_BOUND_BYTES: u64 = 768 << 20;
@@ -42,6 +44,26 @@ pub struct Row {
     pub verdict: Verdict,
     /// CPU that the server took, and that the other took, where both are servers.
     pub cpu: Option<(Cpu, Cpu)>,
+}
+
+/// How long stores took that waited for so many copies.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Latencies {
+    /// Size of the blobs.
+    pub blob: String,
+    /// Requests at once.
+    pub clients: usize,
+    /// Durable copies before the answer.
+    pub copies: u32,
+    /// Half took at most this; median of the rounds, as the others.
+    pub p50_micros: f64,
+    /// 99 of 100.
+    pub p99_micros: f64,
+    /// Stores each second.
+    pub per_second: f64,
+    /// CPU of all nodes together for each store.
+    pub cpu_micros: Option<f64>,
 }
 
 /// Of a figure.
@@ -110,6 +132,16 @@ impl<'a> Samples<'a> {
                     Unit::BytesPerSecond | Unit::Bytes => sample.bytes_per_second,
                 }),
         )
+    }
+
+    fn latency(
+        &self,
+        key: (&str, &str, &str, usize),
+        percentile: impl Fn(Latency) -> f64,
+    ) -> Option<f64> {
+        let (subject, operation, size, clients) = key;
+        let taken = self.of(subject, operation, size, clients);
+        median(taken.filter_map(|sample| sample.latency.map(&percentile)))
     }
 
     fn cpu(&self, key: (&str, &str, &str, usize)) -> Option<Cpu> {

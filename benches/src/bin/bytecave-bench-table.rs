@@ -19,6 +19,9 @@ struct Options {
     /// Lines of JSON about servers and the limits taken beside them.
     #[arg(long)]
     http: Option<PathBuf>,
+    /// Lines of JSON about blobs that go from node to node, and the limits taken beside them.
+    #[arg(long)]
+    network: Option<PathBuf>,
     /// Print the rows as JSON.
     #[arg(long)]
     json: bool,
@@ -37,15 +40,29 @@ fn main() -> ExitCode {
 fn print(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     let engine = read(options.engine.as_deref())?;
     let http = read(options.http.as_deref())?;
-    let rows = table::rows(&engine, &http);
-    let mut text = if options.json {
-        let mut text = serde_json::to_string(&rows)?;
+    let network = read(options.network.as_deref())?;
+    let mut rows = table::rows(&engine, &http);
+    rows.extend(table::network_rows(&network));
+    let latencies = table::network_latencies(&network);
+    let mut text = String::new();
+    if options.json {
+        text.push_str(&serde_json::to_string(&rows)?);
         text.push('\n');
-        text
+        if !latencies.is_empty() {
+            text.push_str(&serde_json::to_string(&latencies)?);
+            text.push('\n');
+        }
     } else {
-        table::markdown(&rows)
-    };
-    let failures = [table::failures(&engine), table::failures(&http)].concat();
+        if !rows.is_empty() || latencies.is_empty() {
+            text.push_str(&table::markdown(&rows));
+        }
+        if !latencies.is_empty() {
+            text.push('\n');
+            text.push_str(&table::latencies_markdown(&latencies));
+        }
+    }
+    let failures = [&engine, &http, &network].map(|samples| table::failures(samples));
+    let failures = failures.concat();
     if !options.json && !failures.is_empty() {
         text.push_str("\nFailed, so the figures are not to be trusted:\n");
         for failure in failures {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use bytecave_core::{BlobCid, ShardCount, ShardError, ShardSet};
 use bytecave_messages::body::{self, BlobBody, BodyError};
 use bytecave_messages::ports::NewBlob;
-use bytecave_messages::store::{Durability, StoreError};
+use bytecave_messages::store::{Durability, Foreign, StoreError, Word};
 use bytecave_store::engine::{
     Details, Engine, EngineOptions, OpenError, Opened, SMALL_MAX_BYTES, UnlockSecret,
 };
@@ -256,6 +256,9 @@ async fn put_stream(engine: &Engine, seed: BlobSeed, size: u64) -> Result<BlobCi
             expected: None,
             content_type: None,
             file_name: None,
+            word: Word::Client,
+            durable: false,
+            foreign: Foreign::Refuse,
         })
         .await?;
     // It ended before the engine answered.

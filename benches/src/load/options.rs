@@ -14,9 +14,10 @@ use crate::size::SizeSpec;
 #[derive(Parser, Clone, Debug)]
 #[command(name = "bytecave-load", version)]
 pub struct Options {
-    /// Where the server listens: http://HOST:PORT, for --target dav with the directory to use.
-    #[arg(long, default_value = "http://127.0.0.1:5001")]
-    pub url: String,
+    /// Where the server listens: http://HOST:PORT, for --target dav with the directory to use. Given more than
+    /// once, clients are dealt out to the servers in turn.
+    #[arg(long = "url", default_value = "http://127.0.0.1:5001")]
+    pub urls: Vec<String>,
     /// How the server is spoken to.
     #[arg(long, value_enum, default_value_t = TargetKind::Bytecave)]
     pub target: TargetKind,
@@ -44,6 +45,14 @@ pub struct Options {
     /// Blobs to store beforehand for retrieving; unset: about 256 MiB of them, 16 to 10000.
     #[arg(long)]
     pub prepare: Option<u64>,
+    /// List of the blobs to retrieve. Where the file is missing it is written when they have been stored; where
+    /// it is there nothing is stored, so that another run, or another node, is asked for the same.
+    #[arg(long)]
+    pub blobs: Option<PathBuf>,
+    /// Durable copies to wait for at each store (?replicas=N); unset: the server's default. An answer that says
+    /// that fewer were made in time counts as failed. Not with --target dav.
+    #[arg(long)]
+    pub replicas: Option<u32>,
     /// Compare every retrieved byte with what was stored (costs the client CPU).
     #[arg(long)]
     pub verify: bool,
@@ -59,9 +68,10 @@ pub struct Options {
     /// Threads of the client.
     #[arg(long, default_value_t = 2, value_parser = at_least_one)]
     pub threads: usize,
-    /// Process id of the server on this machine: reports its CPU and memory, workers included.
-    #[arg(long)]
-    pub server_pid: Option<u32>,
+    /// Process id of the server on this machine: reports its CPU and memory, workers included. Given more than
+    /// once, of all these together.
+    #[arg(long = "server-pid")]
+    pub server_pids: Vec<u32>,
     /// What the server is called in the results; unset: bytecave or nginx, after --target.
     #[arg(long)]
     pub subject: Option<String>,
@@ -173,5 +183,19 @@ mod tests {
         assert_eq!(parse("--mode retrieve --sizes 1MiB").prepared_blobs(), 256);
         assert_eq!(parse("--mode mixed --sizes 4KiB").prepared_blobs(), 10_000);
         assert_eq!(parse("--mode mixed --prepare 3").prepared_blobs(), 3);
+    }
+
+    #[test]
+    fn servers_and_processes_may_be_several() {
+        let parse = |arguments: &str| {
+            Options::try_parse_from(["bytecave-load"].into_iter().chain(arguments.split(' ')))
+                .unwrap()
+        };
+        let one = parse("--mode store");
+        assert_eq!(one.urls, ["http://127.0.0.1:5001"]);
+        assert!(one.server_pids.is_empty());
+        let two = parse("--url http://a:1 --url http://b:2 --server-pid 3 --server-pid 4");
+        assert_eq!(two.urls, ["http://a:1", "http://b:2"]);
+        assert_eq!(two.server_pids, [3, 4]);
     }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use super::blobs::{Numbers, StoredBlob};
+use super::blobs::{Numbers, StoredBlob, read_list, write_list};
 use super::options::Options;
 use super::tally::{Failure, Tally};
 use super::target::{Target, TargetError};
@@ -23,11 +24,13 @@ pub enum LoadError {
     /// The server cannot be addressed.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// Not a path.
-    #[error("\"{path}\" is not a path: expected one that begins with a slash, such as /health")]
-    Path {
-        /// What was given.
-        path: String,
+    /// The list of blobs cannot be read or written.
+    #[error("the list of blobs {path} could not be used: {cause}")]
+    List {
+        /// The file.
+        path: PathBuf,
+        /// What the system said, or what is wrong with it.
+        cause: io::Error,
     },
     /// The blobs to be read could not be stored.
     #[error("only {stored} of {wanted} blobs could be stored for reading; {reason}")]
@@ -75,30 +78,26 @@ pub fn run(options: &Options) -> Result<Outcome, LoadError> {
 }
 
 async fn run_phases(options: &Options) -> Result<Outcome, LoadError> {
-    let target = Target::new(options)?;
-    let no_path = || LoadError::Path {
-        path: options.path.clone(),
-    };
-    let path = Some(&options.path)
-        .filter(|path| path.starts_with('/'))
-        .and_then(|path| target.path(path))
-        .ok_or_else(no_path)?;
+    let targets: Vec<Arc<Target>> = options
+        .urls
+        .iter()
+        .map(|url| Target::new(options, url).map(Arc::new))
+        .collect::<Result<_, _>>()?;
     let shared = Arc::new(Shared {
-        target,
         numbers: Numbers::new(fresh_seed()),
         sizes: options.sizes.clone(),
         mode: options.mode,
         read_ratio: options.read_ratio,
         verify: options.verify,
-        path,
         timeout: options.timeout,
     });
     let count = options.concurrency as u64;
     let mut clients: Vec<Client> = (0..count)
-        .map(|number| Client::new(Arc::clone(&shared), number))
+        .zip(targets.iter().cycle())
+        .map(|(number, target)| Client::new(Arc::clone(&shared), Arc::clone(target), number))
         .collect();
 
-    let blobs = Arc::new(prepare(&mut clients, options.prepared_blobs()).await?);
+    let blobs = Arc::new(blobs_to_read(options, &mut clients).await?);
     let work = Work::Measure(blobs);
     if !options.warm_up.is_zero() {
         let until = Until::Deadline(Instant::now() + options.warm_up);
@@ -150,6 +149,27 @@ async fn phase(
     Ok((tally, stored))
 }
 
+/// Those of the list, or those that are stored for it.
+async fn blobs_to_read(
+    options: &Options,
+    clients: &mut Vec<Client>,
+) -> Result<Vec<StoredBlob>, LoadError> {
+    let wanted = options.prepared_blobs();
+    let Some(path) = options.blobs.as_ref().filter(|_| wanted > 0) else {
+        return prepare(clients, wanted).await;
+    };
+    let unusable = |cause| LoadError::List {
+        path: path.clone(),
+        cause,
+    };
+    if let Some(listed) = read_list(path).map_err(unusable)? {
+        return Ok(listed);
+    }
+    let stored = prepare(clients, wanted).await?;
+    write_list(path, &stored).map_err(unusable)?;
+    Ok(stored)
+}
+
 async fn prepare(clients: &mut Vec<Client>, wanted: u64) -> Result<Vec<StoredBlob>, LoadError> {
     let until = Until::Requests(AtomicU64::new(wanted));
     let (tally, stored) = phase(clients, Work::Prepare, until).await?;
@@ -165,9 +185,17 @@ async fn prepare(clients: &mut Vec<Client>, wanted: u64) -> Result<Vec<StoredBlo
     Ok(stored)
 }
 
+/// Of all servers together; `None` where none was named.
 fn server_usage(options: &Options) -> Result<Option<Usage>, LoadError> {
-    let read = |pid| process::usage(pid).map_err(|cause| LoadError::ServerPid { pid, cause });
-    options.server_pid.map(read).transpose()
+    let mut all: Option<Usage> = None;
+    for &pid in &options.server_pids {
+        let one = process::usage(pid).map_err(|cause| LoadError::ServerPid { pid, cause })?;
+        let all = all.get_or_insert_default();
+        all.cpu_seconds += one.cpu_seconds;
+        all.rss_bytes += one.rss_bytes;
+        all.peak_rss_bytes += one.peak_rss_bytes;
+    }
+    Ok(all)
 }
 
 fn server_share(before: Usage, after: Usage, tally: &Tally) -> ServerUsage {

@@ -28,6 +28,12 @@ pub enum TargetError {
         /// What the resolver said.
         cause: std::io::Error,
     },
+    /// Not a path.
+    #[error("\"{path}\" is not a path: expected one that begins with a slash, such as /health")]
+    Path {
+        /// What was given.
+        path: String,
+    },
     /// The token cannot be sent.
     #[error("the token file {path} could not be used: {cause}")]
     Token {
@@ -49,6 +55,8 @@ pub(super) struct Target {
     /// Path of the base URL, without a slash at the end.
     base: String,
     store: Uri,
+    /// What --mode path asks for.
+    pub(super) probe: Uri,
 }
 
 #[derive(Deserialize)]
@@ -57,18 +65,18 @@ struct StoreAnswer {
 }
 
 impl Target {
-    /// Looks the server up; asks it nothing yet.
-    pub(super) fn new(options: &Options) -> Result<Self, TargetError> {
+    /// Looks the server at `given` up; asks it nothing yet.
+    pub(super) fn new(options: &Options, given: &str) -> Result<Self, TargetError> {
         let malformed = || TargetError::Url {
-            url: options.url.clone(),
+            url: given.to_owned(),
         };
-        let url: Uri = options.url.parse().map_err(|_| malformed())?;
+        let url: Uri = given.parse().map_err(|_| malformed())?;
         let (Some("http"), Some(authority)) = (url.scheme_str(), url.authority()) else {
             return Err(malformed());
         };
         let host_and_port = (authority.host(), authority.port_u16().unwrap_or(80));
         let not_found = |cause| TargetError::Host {
-            url: options.url.clone(),
+            url: given.to_owned(),
             cause,
         };
         let address = host_and_port
@@ -76,13 +84,28 @@ impl Target {
             .map_err(not_found)?
             .next()
             .ok_or_else(|| not_found(std::io::ErrorKind::AddrNotAvailable.into()))?;
+        let base = url.path().trim_end_matches('/').to_owned();
+        let no_path = || TargetError::Path {
+            path: options.path.clone(),
+        };
+        let probe = Some(&options.path)
+            .filter(|path| path.starts_with('/'))
+            .and_then(|path| format!("{base}{path}").parse().ok())
+            .ok_or_else(no_path)?;
+        let store = match options.replicas {
+            None => Uri::from_static("/store"),
+            Some(replicas) => format!("/store?replicas={replicas}")
+                .parse()
+                .map_err(|_| malformed())?,
+        };
         Ok(Self {
             kind: options.target,
             address,
             host: HeaderValue::from_str(authority.as_str()).map_err(|_| malformed())?,
             authorization: authorization(options)?,
-            base: url.path().trim_end_matches('/').to_owned(),
-            store: Uri::from_static("/store"),
+            base,
+            store,
+            probe,
         })
     }
 
@@ -114,11 +137,6 @@ impl Target {
         }
     }
 
-    /// A path under the base URL.
-    pub(super) fn path(&self, path: &str) -> Option<Uri> {
-        format!("{}{path}", self.base).parse().ok()
-    }
-
     fn request(&self, method: Method, uri: Uri, body: Upload) -> Request<Upload> {
         let mut request = Request::new(body);
         *request.method_mut() = method;
@@ -136,7 +154,7 @@ impl Target {
     }
 }
 
-/// Whether this is the answer to a store that succeeded.
+/// Whether this is the answer to a store that succeeded; 202 says that fewer copies were made than asked for.
 pub(super) fn stores(status: StatusCode) -> bool {
     matches!(
         status,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use http_body_util::BodyExt as _;
-use hyper::{Request, StatusCode, Uri};
+use hyper::{Request, StatusCode};
 
 use super::blobs::{FreshBlob, Numbers, StoredBlob, pick};
 use super::connection::{ExchangeError, Link};
@@ -26,13 +26,11 @@ const KEPT_ANSWER_BYTES: usize = 64 << 10;
 /// What all clients share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) target: Target,
     pub(super) numbers: Numbers,
     pub(super) sizes: SizeSpec,
     pub(super) mode: Mode,
     pub(super) read_ratio: f64,
     pub(super) verify: bool,
-    pub(super) path: Uri,
     pub(super) timeout: Duration,
 }
 
@@ -57,6 +55,8 @@ pub(super) enum Work {
 /// A client with its connection and buffers.
 pub(super) struct Client {
     shared: Arc<Shared>,
+    /// The server that it asks.
+    target: Arc<Target>,
     link: Option<Link>,
     pieces: Arc<Mutex<Pieces>>,
     random: SplitMix,
@@ -110,10 +110,11 @@ impl Until {
 
 impl Client {
     /// Client `number`, not connected yet.
-    pub(super) fn new(shared: Arc<Shared>, number: u64) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, target: Arc<Target>, number: u64) -> Self {
         let seed = shared.numbers.run() ^ number;
         Self {
             shared,
+            target,
             link: None,
             pieces: Arc::new(Mutex::new(Pieces::new())),
             random: SplitMix::new(seed),
@@ -160,7 +161,7 @@ impl Client {
         let size = self.shared.sizes.pick(&mut self.random);
         let body = Upload::blob(blob.seed, size, Arc::clone(&self.pieces));
         let run = self.shared.numbers.run();
-        let request = self.shared.target.store(blob, run, body);
+        let request = self.target.store(blob, run, body);
         let sink = if remember { Sink::Keep } else { Sink::Drop };
         let Some(answer) = self
             .counted(request, sink, target::stores, size, &mut done.tally)
@@ -169,7 +170,7 @@ impl Client {
             return;
         };
         if remember {
-            match self.shared.target.stored_at(blob, run, &answer.kept) {
+            match self.target.stored_at(blob, run, &answer.kept) {
                 Some(uri) => done.stored.push(StoredBlob {
                     uri,
                     seed: blob.seed,
@@ -183,7 +184,7 @@ impl Client {
     }
 
     async fn retrieve(&mut self, blob: &StoredBlob, done: &mut Done) {
-        let request = self.shared.target.get(blob.uri.clone());
+        let request = self.target.get(blob.uri.clone());
         let sink = if self.shared.verify {
             Sink::Check(Checker::new(blob.seed), blob.size)
         } else {
@@ -195,7 +196,7 @@ impl Client {
     }
 
     async fn path(&mut self, done: &mut Done) {
-        let request = self.shared.target.get(self.shared.path.clone());
+        let request = self.target.get(self.target.probe.clone());
         let is_ok = |status: StatusCode| status.is_success();
         self.counted(request, Sink::Drop, is_ok, 0, &mut done.tally)
             .await;
@@ -254,7 +255,7 @@ impl Client {
             let fresh = kept_link.is_none();
             let mut link = match kept_link {
                 Some(link) => link,
-                None => Link::open(self.shared.target.address).await?,
+                None => Link::open(self.target.address).await?,
             };
             let attempt = tokio::time::timeout(limit, attempt(&mut link, request, &mut sink))
                 .await
@@ -307,7 +308,8 @@ async fn attempt(
             answer.len += data.len() as u64;
             match sink {
                 Sink::Check(checker, _) if status.is_success() => checker.feed(data),
-                Sink::Drop if status.is_success() => {}
+                // 202 is a failure of stores, whose text is wanted.
+                Sink::Drop if status.is_success() && status != StatusCode::ACCEPTED => {}
                 _ => {
                     let room = KEPT_ANSWER_BYTES.saturating_sub(answer.kept.len());
                     answer

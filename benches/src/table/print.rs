@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Row, Unit, Verdict};
+use super::{Latencies, Row, Unit, Verdict};
 use crate::random::f64_of;
 
 const HEADINGS: [&str; 11] = [
@@ -19,11 +19,41 @@ const HEADINGS: [&str; 11] = [
     "CPU s/GB",
 ];
 
+const LATENCY_HEADINGS: [&str; 7] = [
+    "blob", "clients", "copies", "p50", "p99", "stores/s", "CPU/op",
+];
+
 /// The rows as a Markdown table, columns aligned.
 pub fn markdown(rows: &[Row]) -> String {
-    let mut lines = vec![HEADINGS.map(str::to_owned)];
-    lines.extend(rows.iter().map(cells));
-    let mut widths = [0; HEADINGS.len()];
+    table(HEADINGS, rows.iter().map(cells))
+}
+
+/// The same of latencies.
+pub fn latencies_markdown(latencies: &[Latencies]) -> String {
+    let milliseconds = |micros: f64| format!("{:.2} ms", micros / 1e3);
+    let cells = latencies.iter().map(|line| {
+        [
+            line.blob.clone(),
+            line.clients.to_string(),
+            line.copies.to_string(),
+            milliseconds(line.p50_micros),
+            milliseconds(line.p99_micros),
+            format!("{:.0}", line.per_second),
+            line.cpu_micros
+                .map(|micros| format!("{micros:.0} µs"))
+                .unwrap_or_default(),
+        ]
+    });
+    table(LATENCY_HEADINGS, cells)
+}
+
+fn table<const COLUMNS: usize>(
+    headings: [&str; COLUMNS],
+    cells: impl Iterator<Item = [String; COLUMNS]>,
+) -> String {
+    let mut lines = vec![headings.map(str::to_owned)];
+    lines.extend(cells);
+    let mut widths = [0; COLUMNS];
     for line in &lines {
         for (width, cell) in widths.iter_mut().zip(line) {
             *width = (*width).max(cell.chars().count());
