@@ -14,10 +14,13 @@ use bytecave_messages::budget::ActorName;
 use bytecave_messages::lifecycle::{DeathWatch, PartChanged, PartState, Stop};
 use bytecave_messages::ports::{NewBlob, StoreEvents, notify};
 use bytecave_messages::store::{
-    AdvanceOutbox, BlobInfo, BlobPage, BlobRead, BlobStored, CollectGarbage, DeleteBlob, GcReport,
-    GetBlob, GetBlobInfo, ListBlobs, ListOutboxShards, OutboxEntry, PutBlob, ReadOutbox,
-    RotateKeys, RotationReport, SetPin, StoreChanged, StoreError, Stored, UseNonce,
+    AdvanceOutbox, BlobInfo, BlobPage, BlobRead, BlobStored, BlockedPage, CheckBlobs,
+    CollectGarbage, DeleteBlob, GcReport, GetBlob, GetBlobInfo, ListBlobs, ListBlocked,
+    ListDigests, ListOutboxShards, OutboxEntry, PutBlob, ReadOutbox, ReadTransit, RenewTombstones,
+    RotateKeys, RotationReport, SetBlocked, SetPin, Standing, StoreChanged, StoreError, Stored,
+    UseNonce, Word,
 };
+use bytecave_messages::sync::ListedDigest;
 use tracing::Instrument as _;
 
 use crate::engine::Engine;
@@ -90,22 +93,27 @@ impl Handler<PutBlob> for StoreActor {
             expected,
             content_type,
             file_name,
+            word,
+            durable,
+            foreign,
             permit,
         } = message;
+        let blob = NewBlob {
+            body,
+            expected,
+            content_type,
+            file_name,
+            word,
+            durable,
+            foreign,
+        };
         let span = permit.span().clone();
         let put = async move {
-            let stored = engine
-                .put(NewBlob {
-                    body,
-                    expected,
-                    content_type,
-                    file_name,
-                })
-                .await?;
-            if stored.new {
-                events.blob_stored(BlobStored {
-                    shard: stored.shard,
-                });
+            let stored = engine.put(blob).await?;
+            // Nothing else is written to an outbox.
+            if stored.new && stored.transit.is_none() && word == Word::Client {
+                let shard = stored.shard;
+                events.blob_stored(BlobStored { shard });
             }
             drop(permit);
             Ok(stored)
@@ -122,6 +130,21 @@ impl Handler<GetBlob> for StoreActor {
         let GetBlob { cid, range, permit } = message;
         let span = permit.span().clone();
         Box::pin(async move { engine.get(cid, range, permit).await }.instrument(span))
+    }
+}
+
+impl Handler<ReadTransit> for StoreActor {
+    type Result = ResponseFuture<Result<BlobRead, StoreError>>;
+
+    fn handle(&mut self, message: ReadTransit, _: &mut Self::Context) -> Self::Result {
+        let engine = self.engine.clone();
+        let ReadTransit {
+            hold,
+            range,
+            permit,
+        } = message;
+        let span = permit.span().clone();
+        Box::pin(async move { engine.read_transit(hold, range, permit).await }.instrument(span))
     }
 }
 
@@ -161,6 +184,19 @@ pass_on!(AdvanceOutbox -> (), |engine, advance| {
 });
 pass_on!(UseNonce -> bool, |engine, nonce| {
     engine.use_nonce(nonce.key, nonce.expires_ms).await
+});
+pass_on!(ListDigests -> Arc<[ListedDigest]>, |engine, list| {
+    engine.list_digests(list.shard).await
+});
+pass_on!(CheckBlobs -> Vec<Standing>, |engine, check| {
+    engine.check(check.digests.clone()).await
+});
+pass_on!(RenewTombstones -> (), |engine, renew| {
+    engine.renew_tombstones(renew.digests.clone()).await
+});
+pass_on!(SetBlocked -> bool, |engine, set| engine.set_blocked(set.cid, set.blocked).await);
+pass_on!(ListBlocked -> BlockedPage, |engine, list| {
+    engine.list_blocked(list.after, list.limit).await
 });
 pass_on!(ListOutboxShards -> Vec<ShardId>, |engine, _list| Ok(engine.outbox_shards()));
 

@@ -6,7 +6,7 @@ use bytecave_core::{BlobCid, ShardCount, ShardSet};
 use bytecave_messages::body::BlobBody;
 use bytecave_messages::budget::{Budget, Share};
 use bytecave_messages::ports::{StorePort, stop};
-use bytecave_messages::store::StoreCondition;
+use bytecave_messages::store::{Foreign, StoreCondition, Word};
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 
@@ -79,6 +79,9 @@ fn blob(content: &'static [u8]) -> NewBlob {
         expected: None,
         content_type: None,
         file_name: None,
+        word: Word::Client,
+        durable: false,
+        foreign: Foreign::Refuse,
     }
 }
 

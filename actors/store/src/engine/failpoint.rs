@@ -17,6 +17,10 @@
 //! | `delete::before-commit` | a delete was asked for, its batch not begun |
 //! | `drop::before-unlink` | the metadata is gone and the drop record durable, the file still there |
 //! | `drop::after-unlink` | the file is gone, the drop record still there |
+//! | `block::before-commit` | a block was asked for, its batch not begun |
+//! | `transit::before-ingest` | the file of a blob in transit is closed and synced, not ingested |
+//! | `transit::after-ingest` | the file is in the database, nobody was told |
+//! | `transit::before-free` | nobody holds a blob in transit any more, its file is still there |
 //! | `gc::before-off` | a family was compacted, its GC not yet switched off |
 //! | `actor::put` | the actor has a put in hand, nothing was done for it; with `panic` the actor dies |
 //! | `rotate::between-pages` | part of a family is sealed under the new key |

@@ -76,6 +76,8 @@ pub enum Purpose {
     Drop,
     /// A deleted blob.
     Tombstone,
+    /// A blob that is refused.
+    Block,
     /// Anything of the node itself in `default`: where a job stands, seals of settings.
     Node,
 }
@@ -90,6 +92,7 @@ impl Purpose {
             Self::Intent => "intent",
             Self::Drop => "drop",
             Self::Tombstone => "tombstone",
+            Self::Block => "block",
             Self::Node => "node",
         }
     }

@@ -9,6 +9,8 @@
 //!
 //! Cut short before 3, the file in `tmp/` goes with its owner or at the next start; between 3 and 5
 //! the intent becomes a drop, now or at the next start.
+//!
+//! A blob of others' shard goes another way behind 2, if it is taken at all: see [`super::transit`].
 
 mod temp;
 mod tree;
@@ -19,17 +21,18 @@ use std::sync::atomic::Ordering;
 
 use bytecave_core::BlobCid;
 use bytecave_messages::body::{BodyError, BodyStream};
-use bytecave_messages::store::StoreError;
+use bytecave_messages::store::{Foreign, InTransit, StoreError, TransitHold, Word};
 use bytes::Bytes;
 
 use self::tree::TreeHasher;
 use self::writer::ChunkWriter;
 use super::commit::Op;
 use super::commit::blobs::{Kept, chunk_run};
-use super::commit::large::{Begin, Begun, Finish, IntentGuard};
+use super::commit::large::{Begin, Begun, Finish};
 use super::failpoint::failpoint;
+use super::layout::TRANSIT_FAMILY;
 use super::pool::Running;
-use super::put::{Details, check_expected};
+use super::put::{Details, Outcome, Passing, check_expected};
 use super::record::{BlobMeta, Layout};
 use super::seal::{sealed_len, sealed_pages_len};
 use super::space::Reservation;
@@ -44,6 +47,8 @@ const RESERVE_STEP_BYTES: u64 = 16 << 20;
 struct Hashed {
     writer: ChunkWriter,
     meta: BlobMeta,
+    /// Its shard is not ours.
+    foreign: bool,
 }
 
 /// What became of the bytes once their digest was known.
@@ -60,7 +65,8 @@ pub(crate) async fn put(
     head: Vec<Bytes>,
     stream: Option<BodyStream>,
     details: Details,
-) -> Result<Kept, StoreError> {
+) -> Result<Outcome, StoreError> {
+    let word = details.word;
     let stated = stream.as_ref().and_then(BodyStream::stated_len);
     let mut source = Source {
         head,
@@ -77,18 +83,24 @@ pub(crate) async fn put(
     // Closing syncs the file, which takes as long as the disk does.
     let written = inner.movers.run(closing).await.map_err(stopped)??;
     let hashed = match written {
-        Written::Here(kept) => return Ok(*kept),
+        Written::Here(kept) => return Ok(Outcome::Kept(*kept)),
         Written::Ready(hashed) => *hashed,
     };
+    if hashed.foreign {
+        return pass_through(inner, hashed, space).await;
+    }
     failpoint!("large::before-intent");
-    let intent = match begin(inner, &hashed.meta).await? {
-        Begun::Here(kept) => return Ok(*kept),
+    let intent = match begin(inner, &hashed.meta, word).await? {
+        Begun::Here(kept) => return Ok(Outcome::Kept(*kept)),
         Begun::Go(intent) => intent,
     };
     failpoint!("ingest::before");
     let ingesting = {
         let inner = Arc::clone(inner);
-        move || ingest(&inner, hashed, intent)
+        move || {
+            ingest(&inner, &hashed.writer, &intent.run().family)?;
+            Ok::<_, StoreError>((hashed.meta, intent))
+        }
     };
     let (meta, intent) = inner.movers.run(ingesting).await.map_err(stopped)??;
     failpoint!("ingest::after");
@@ -102,7 +114,32 @@ pub(crate) async fn put(
     });
     let kept = answer.await.map_err(|_| StoreError::Unavailable)??;
     failpoint!("large::before-answer");
-    Ok(kept)
+    Ok(Outcome::Kept(kept))
+}
+
+/// Puts a blob of others' shard where it can be read until nobody holds it.
+async fn pass_through(
+    inner: &Arc<Inner>,
+    hashed: Hashed,
+    space: Reservation,
+) -> Result<Outcome, StoreError> {
+    let Hashed { writer, meta, .. } = hashed;
+    let (digest, size, blob_root) = (meta.digest, meta.size, meta.blob_root);
+    // Before it is ingested, so that nothing is left whatever happens.
+    let held = inner.transit.hold(meta, space)?;
+    failpoint!("transit::before-ingest");
+    let ingesting = {
+        let inner = Arc::clone(inner);
+        move || ingest(&inner, &writer, TRANSIT_FAMILY).map(|()| held)
+    };
+    let held = inner.movers.run(ingesting).await.map_err(stopped)??;
+    failpoint!("transit::after-ingest");
+    Ok(Outcome::Passing(Passing {
+        digest,
+        size,
+        blob_root,
+        content: InTransit::Disk(TransitHold::new(held)),
+    }))
 }
 
 /// Where the bytes come from.
@@ -208,10 +245,16 @@ fn close(
 ) -> Result<Written, StoreError> {
     let digest = writer.end_content()?;
     check_expected(&details, digest)?;
-    let place = inner.owned_place(inner.shard_of(&digest), BlobCid::from_digest(digest))?;
+    let cid = BlobCid::from_digest(digest);
     let keyring = inner.keyring();
-    let found = inner.find(&place, &keyring, &keyring.sealed_name(&digest))?;
-    if let Found::Here(meta) = found
+    let name = keyring.sealed_name(&digest);
+    inner.expect_wanted(&name, cid, details.word)?;
+    let place = match inner.owned_place(inner.shard_of(&digest), cid) {
+        Err(StoreError::NotOurShard { .. }) if details.foreign == Foreign::Transit => None,
+        place => Some(place?),
+    };
+    if let Some(place) = &place
+        && let Found::Here(meta) = inner.find(place, &keyring, &name)?
         && !meta.quarantined
     {
         let meta = (*meta).clone();
@@ -239,15 +282,19 @@ fn close(
         quarantined: false,
         sealed_size: sealed_in_all(size),
     };
-    Ok(Written::Ready(Box::new(Hashed { writer, meta })))
+    Ok(Written::Ready(Box::new(Hashed {
+        writer,
+        meta,
+        foreign: place.is_none(),
+    })))
 }
 
 /// Has the intent written, or learns that somebody else was quicker.
-async fn begin(inner: &Arc<Inner>, meta: &BlobMeta) -> Result<Begun, StoreError> {
+async fn begin(inner: &Arc<Inner>, meta: &BlobMeta, word: Word) -> Result<Begun, StoreError> {
     let shard = inner.shard_of(&meta.digest);
     let name = inner.keyring().sealed_name(&meta.digest);
     let place = inner.owned_place(shard, BlobCid::from_digest(meta.digest))?;
-    let run = chunk_run(&place, meta)?;
+    let run = chunk_run(&place.family.name, meta)?;
     drop(place);
     let answer = inner.queue.submit(|reply| {
         Op::Begin(Box::new(Begin {
@@ -255,6 +302,7 @@ async fn begin(inner: &Arc<Inner>, meta: &BlobMeta) -> Result<Begun, StoreError>
             shard,
             meta: meta.clone(),
             run,
+            word,
             reply,
         }))
     });
@@ -262,22 +310,13 @@ async fn begin(inner: &Arc<Inner>, meta: &BlobMeta) -> Result<Begun, StoreError>
 }
 
 /// Makes the file part of the database.
-fn ingest(
-    inner: &Inner,
-    hashed: Hashed,
-    intent: IntentGuard,
-) -> Result<(BlobMeta, IntentGuard), StoreError> {
-    let Hashed { writer, meta } = hashed;
-    let handle = inner
-        .db
-        .cf_handle(&intent.run().family)
-        .ok_or(StoreError::Unavailable)?;
+fn ingest(inner: &Inner, writer: &ChunkWriter, family: &str) -> Result<(), StoreError> {
+    let handle = inner.db.cf_handle(family).ok_or(StoreError::Unavailable)?;
     let options = super::rocks::ingest_options();
     inner
         .db
         .ingest_external_file_cf_opts(&handle, &options, vec![writer.path()])
-        .map_err(|error| failed("ingesting a large blob", error))?;
-    Ok((meta, intent))
+        .map_err(|error| failed("ingesting a large blob", error))
 }
 
 /// What a large blob of `size` bytes takes on disk.

@@ -3,7 +3,7 @@
 //! | family | what |
 //! |---|---|
 //! | `default` | what belongs to no shard; made first, opened first |
-//! | `transit` | blobs of other nodes' shards on their way; made, empty as long as there are no peers |
+//! | `transit` | large blobs of other nodes' shards on their way: chunks only, and nothing else names them; emptied by every start |
 //! | `shard-0000` … | one for each owned shard, four digits at least |
 //!
 //! In a shard's family, by first byte. **Chunks sort lowest, and nothing in that range ever passes
@@ -27,6 +27,7 @@
 //! | `i` ‖ blob id (16) | intent: a large blob whose chunks may be in a family without metadata, sealed |
 //! | `x` ‖ blob id (16) | drop: a large blob whose chunks have to go, sealed |
 //! | `t` ‖ sealed name (32) | tombstone of a deleted blob, sealed |
+//! | `b` ‖ sealed name (32) | block of a blob that the operator refuses, sealed |
 //! | `n` ‖ sealed name (32) | a nonce that was used up (the name is that of its digest): u16be format ‖ u64be milliseconds since 1970 at which it may go, in the open |
 //! | `rotation` | where a rotation of keys stands, sealed |
 //!
@@ -71,6 +72,8 @@ pub(crate) mod prefix {
     pub(crate) const DROP: u8 = b'x';
     /// Tombstone, in `default`.
     pub(crate) const TOMBSTONE: u8 = b't';
+    /// Block, in `default`.
+    pub(crate) const BLOCK: u8 = b'b';
     /// Used nonce, in `default`.
     pub(crate) const NONCE: u8 = b'n';
 }

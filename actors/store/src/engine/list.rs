@@ -97,7 +97,10 @@ fn list(
                 full = true;
                 return ControlFlow::Break(());
             }
-            page.blobs.push(info(&meta, family.shard));
+            // In a family that was not ours, what is blocked may be there.
+            if !inner.blocked.contains(&name) {
+                page.blobs.push(info(&meta, family.shard));
+            }
             last = Some(ListCursor {
                 shard: family.shard,
                 after: name,

@@ -9,13 +9,16 @@
 //!
 //! What is answered as stored is as durable as configured; large blobs always are. A crash at any
 //! point loses nothing that was answered and leaves nothing that nobody owns: the next start looks
-//! at intents and drops, empties the temporary directory, and never walks all blobs. Closing syncs
+//! at intents, drops and blocks, empties the temporary directory and what was in transit, and never
+//! walks all blobs. Closing syncs
 //! the write-ahead log and flushes nothing.
 
 mod blob_files;
+mod blocks;
 mod cache;
 pub mod codec;
 mod commit;
+mod copies;
 pub(crate) mod failpoint;
 mod gc;
 mod health;
@@ -39,6 +42,7 @@ mod snapshot;
 mod space;
 mod start;
 mod state;
+mod transit;
 mod upkeep;
 pub mod verify;
 

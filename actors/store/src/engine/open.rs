@@ -1,7 +1,7 @@
 //! Opening the database: what is checked before anything is made, and what each refusal means.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirEntry};
+use std::fs::{self, DirEntry, File};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -175,6 +175,7 @@ pub(crate) fn open(options: &EngineOptions) -> Result<Opened, OpenError> {
     let descriptors = families
         .iter()
         .map(|family| ColumnFamilyDescriptor::new(family, rocks.options.clone()));
+    sync_logs(&options.db_dir)?;
     let db = DB::open_cf_descriptors(&rocks.options, &options.db_dir, descriptors)
         .map_err(|error| refusal(&error, &options.db_dir))?;
     let (keyring, new) = identify(&db, options)?;
@@ -185,6 +186,24 @@ pub(crate) fn open(options: &EngineOptions) -> Result<Opened, OpenError> {
         shards,
         new,
     })
+}
+
+/// Syncs the logs of a process that was killed: what it wrote and did not sync is read back from the
+/// memory of the system, and must not be taken for durable before it is.
+fn sync_logs(dir: &Path) -> Result<(), OpenError> {
+    let unusable = |cause| OpenError::Unusable {
+        path: dir.to_path_buf(),
+        cause,
+    };
+    for entry in fs::read_dir(dir).map_err(unusable)? {
+        let path = entry.map_err(unusable)?.path();
+        if path.extension().is_some_and(|kind| kind == "log") {
+            File::open(path)
+                .and_then(|log| log.sync_data())
+                .map_err(unusable)?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes what an earlier process left half written.

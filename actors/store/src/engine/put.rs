@@ -5,15 +5,15 @@
 
 use std::sync::Arc;
 
-use bytecave_core::{BlobCid, Commitment, Digest, tree};
+use bytecave_core::{BlobCid, BlobRoot, Commitment, Digest, tree};
 use bytecave_messages::body::{BlobBody, BodyError, BodyStream};
 use bytecave_messages::ports::NewBlob;
-use bytecave_messages::store::{Durability, StoreError, Stored};
+use bytecave_messages::store::{Durability, Foreign, InTransit, StoreError, Stored, Word};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::Engine;
-use super::commit::blobs::{Kept, SmallPut};
+use super::commit::blobs::{Kept, Settle, SmallPut};
 use super::commit::{Op, Reply};
 use super::failpoint::failpoint;
 use super::large;
@@ -26,7 +26,7 @@ use super::state::{Found, Inner, now_ms, record_failed, seal_failed, stopped};
 pub const SMALL_MAX_BYTES: usize = 4 << 20;
 
 /// What is said of a blob beside its bytes.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Details {
     /// What the bytes must hash to.
     pub expected: Option<BlobCid>,
@@ -34,32 +34,77 @@ pub struct Details {
     pub content_type: Option<String>,
     /// The client's name for it.
     pub file_name: Option<String>,
+    /// On whose word.
+    pub word: Word,
+    /// Synced before the answer, whatever the durability is.
+    pub durable: bool,
+    /// What becomes of it when its shard is not ours.
+    pub foreign: Foreign,
+}
+
+impl Default for Details {
+    /// A client's, of which nothing is known.
+    fn default() -> Self {
+        Self {
+            expected: None,
+            content_type: None,
+            file_name: None,
+            word: Word::Client,
+            durable: false,
+            foreign: Foreign::Refuse,
+        }
+    }
+}
+
+/// What became of a put.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It is here.
+    Kept(Kept),
+    /// Its shard is not ours: it is on its way.
+    Passing(Passing),
+}
+
+/// A blob on its way.
+#[derive(Debug)]
+pub(crate) struct Passing {
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    pub(crate) blob_root: BlobRoot,
+    pub(crate) content: InTransit,
 }
 
 impl Engine {
-    /// Keeps a blob; answers when it is as durable as configured.
+    /// Keeps a blob; answers when it is as durable as configured, or synced if that was asked for.
     pub async fn put(&self, blob: NewBlob) -> Result<Stored, StoreError> {
         let NewBlob {
             body,
             expected,
             content_type,
             file_name,
+            word,
+            durable,
+            foreign,
         } = blob;
         let details = Details {
             expected,
             content_type,
             file_name,
+            word,
+            durable,
+            foreign,
         };
         let inner = &self.inner;
         inner.check_before_body(&details, body.stated_len())?;
-        let kept = match body {
+        inner.check_tombstone_before_body(&details).await?;
+        let outcome = match body {
             BlobBody::Whole(bytes) if bytes.len() <= SMALL_MAX_BYTES => {
                 put_small(inner, bytes, details).await
             }
             BlobBody::Whole(bytes) => large::put(inner, vec![bytes], None, details).await,
             BlobBody::Stream(stream) => put_stream(inner, stream, details).await,
         }?;
-        Ok(inner.stored(&kept))
+        Ok(inner.stored(outcome, durable))
     }
 
     /// Keeps a blob of at most [`SMALL_MAX_BYTES`] on the caller's thread, which must be outside any
@@ -73,16 +118,17 @@ impl Engine {
         }
         inner.check_before_body(&details, Some(content.len() as u64))?;
         let (reply, answer) = oneshot::channel();
+        let durable = details.durable;
         prepare_and_submit(inner, &content, details, None, reply);
-        let kept = answer
+        let outcome = answer
             .blocking_recv()
             .map_err(|_| StoreError::Unavailable)??;
-        Ok(inner.stored(&kept))
+        Ok(inner.stored(outcome, durable))
     }
 }
 
 impl Inner {
-    /// What can be refused before a byte of the body is read.
+    /// What can be refused before a byte of the body is read, and without asking the disk.
     fn check_before_body(
         &self,
         details: &Details,
@@ -95,25 +141,85 @@ impl Inner {
         if let Some(refusal) = self.refusal() {
             return Err(refusal);
         }
-        if let Some(expected) = details.expected {
-            self.owned_place(self.shard_of(&expected.digest()), expected)?;
+        let Some(cid) = details.expected else {
+            return Ok(());
+        };
+        if self
+            .blocked
+            .contains(&self.keyring().sealed_name(&cid.digest()))
+        {
+            return Err(StoreError::Blocked { cid });
+        }
+        if details.foreign == Foreign::Refuse {
+            self.owned_place(self.shard_of(&cid.digest()), cid)?;
         }
         Ok(())
     }
 
-    fn stored(&self, kept: &Kept) -> Stored {
-        let Kept { meta, new } = kept;
+    /// The same for what was deleted here and is known beforehand.
+    async fn check_tombstone_before_body(
+        self: &Arc<Self>,
+        details: &Details,
+    ) -> Result<(), StoreError> {
+        let Some(cid) = details.expected else {
+            return Ok(());
+        };
+        if details.word == Word::Client || !self.may_have_tombstones() {
+            return Ok(());
+        }
+        let inner = Arc::clone(self);
+        self.readers
+            .run(move || {
+                let name = inner.keyring().sealed_name(&cid.digest());
+                inner.expect_wanted(&name, cid, Word::Peer)
+            })
+            .await
+            .map_err(stopped)?
+    }
+
+    fn stored(&self, outcome: Outcome, durable: bool) -> Stored {
+        let (digest, size, blob_root, new, durability, transit) = match outcome {
+            Outcome::Kept(Kept { meta, new }) => {
+                let durability = match meta.layout {
+                    Layout::Small if !durable => self.options.durability,
+                    Layout::Small | Layout::Large => Durability::Strict,
+                };
+                (
+                    meta.digest,
+                    meta.size,
+                    meta.blob_root,
+                    new,
+                    durability,
+                    None,
+                )
+            }
+            Outcome::Passing(passing) => {
+                let Passing {
+                    digest,
+                    size,
+                    blob_root,
+                    content,
+                } = passing;
+                // Neither survives an end of the process.
+                (
+                    digest,
+                    size,
+                    blob_root,
+                    true,
+                    Durability::Relaxed,
+                    Some(content),
+                )
+            }
+        };
         Stored {
-            cid: BlobCid::from_digest(meta.digest),
-            shard: self.shard_of(&meta.digest),
-            size: meta.size,
-            blob_root: meta.blob_root,
-            commitment: Commitment::of(meta.size, &meta.blob_root),
-            new: *new,
-            durability: match meta.layout {
-                Layout::Small => self.options.durability,
-                Layout::Large => Durability::Strict,
-            },
+            cid: BlobCid::from_digest(digest),
+            shard: self.shard_of(&digest),
+            size,
+            blob_root,
+            commitment: Commitment::of(size, &blob_root),
+            new,
+            durability,
+            transit,
         }
     }
 }
@@ -132,7 +238,7 @@ async fn put_stream(
     inner: &Arc<Inner>,
     mut stream: BodyStream,
     details: Details,
-) -> Result<Kept, StoreError> {
+) -> Result<Outcome, StoreError> {
     if stream
         .stated_len()
         .is_some_and(|len| len > SMALL_MAX_BYTES as u64)
@@ -168,7 +274,7 @@ async fn put_small(
     inner: &Arc<Inner>,
     content: Bytes,
     details: Details,
-) -> Result<Kept, StoreError> {
+) -> Result<Outcome, StoreError> {
     // Never more than there are, or the wait would never end.
     let all = inner.options.sealed_in_flight_bytes / 1024;
     let slots = (content.len() / 1024 + 1).min(all.max(1));
@@ -190,14 +296,24 @@ async fn put_small(
 /// Hashes and seals `content` and hands it to the commit thread, or answers at once.
 fn prepare_and_submit(
     inner: &Inner,
-    content: &[u8],
+    content: &Bytes,
     details: Details,
     slots: Option<OwnedSemaphorePermit>,
-    reply: Reply<Kept>,
+    reply: Reply<Outcome>,
 ) {
+    let durable = details.durable;
     match prepare(inner, content, details) {
+        Ok(Prepared::Here(kept)) if durable && inner.options.durability != Durability::Strict => {
+            // It may have been written a moment ago.
+            inner.queue.submit_to(reply, |reply| {
+                Op::Settle(Box::new(Settle { kept: *kept, reply }))
+            });
+        }
         Ok(Prepared::Here(kept)) => {
-            let _ = reply.send(Ok(*kept));
+            let _ = reply.send(Ok(Outcome::Kept(*kept)));
+        }
+        Ok(Prepared::Passing(passing)) => {
+            let _ = reply.send(Ok(Outcome::Passing(*passing)));
         }
         Ok(Prepared::Ready(ready)) => {
             failpoint!("put::before-commit");
@@ -215,6 +331,8 @@ fn prepare_and_submit(
 pub(super) enum Prepared {
     /// It is stored already.
     Here(Box<Kept>),
+    /// Its shard is not ours.
+    Passing(Box<Passing>),
     Ready(Box<Ready>),
 }
 
@@ -226,13 +344,15 @@ pub(super) struct Ready {
     sealed_meta: Vec<u8>,
     sealed: Vec<u8>,
     space: super::space::Reservation,
+    word: Word,
+    durable: bool,
 }
 
 impl Ready {
     pub(super) fn with_reply(
         self,
         slots: Option<OwnedSemaphorePermit>,
-        reply: Reply<Kept>,
+        reply: Reply<Outcome>,
     ) -> SmallPut {
         SmallPut {
             name: self.name,
@@ -242,6 +362,8 @@ impl Ready {
             sealed: self.sealed,
             space: self.space,
             slots,
+            word: self.word,
+            durable: self.durable,
             reply,
         }
     }
@@ -249,15 +371,27 @@ impl Ready {
 
 pub(super) fn prepare(
     inner: &Inner,
-    content: &[u8],
+    content: &Bytes,
     details: Details,
 ) -> Result<Prepared, StoreError> {
     let digest = Digest::of(content);
     check_expected(&details, digest)?;
     let shard = inner.shard_of(&digest);
-    let place = inner.owned_place(shard, BlobCid::from_digest(digest))?;
+    let cid = BlobCid::from_digest(digest);
     let keyring = inner.keyring();
     let name = keyring.sealed_name(&digest);
+    inner.expect_wanted(&name, cid, details.word)?;
+    let place = match inner.owned_place(shard, cid) {
+        Err(StoreError::NotOurShard { .. }) if details.foreign == Foreign::Transit => {
+            return Ok(Prepared::Passing(Box::new(Passing {
+                digest,
+                size: content.len() as u64,
+                blob_root: tree::blob_root(content),
+                content: InTransit::Memory(content.clone()),
+            })));
+        }
+        place => place?,
+    };
     // The commit thread looks again; this spares the sealing of what is here already.
     if let Found::Here(meta) = inner.find(&place, &keyring, &name)?
         && !meta.quarantined
@@ -298,5 +432,7 @@ pub(super) fn prepare(
         sealed_meta,
         sealed,
         space,
+        word: details.word,
+        durable: details.durable,
     })))
 }

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use rocksdb::ErrorKind;
 
 pub use self::chunks::LargeReader;
+pub(crate) use self::chunks::Origin;
 use self::chunks::feed;
 use super::Engine;
 use super::blob_files;
@@ -27,7 +28,7 @@ use super::record::{BlobMeta, Layout};
 use super::seal::{
     BlobCipher, SEALED_SEGMENT_BYTES, SEGMENT_BYTES, SealError, sealed_len, segment_count,
 };
-use super::state::{Found, Inner, Place, failed, info, seal_failed, stopped};
+use super::state::{Found, Inner, Place, failed, info, stopped};
 
 /// How often a blob that is replaced while it is read is looked at again.
 const ATTEMPTS: usize = 3;
@@ -80,21 +81,7 @@ impl Engine {
             .run(move || open_and_start(&inner, cid, range))
             .await
             .map_err(stopped)??;
-        Ok(match opened {
-            Started::Whole(read) => *read,
-            Started::Stream { reader, first } => {
-                let info = info(&reader.meta, reader.shard);
-                let Range { start, end } = reader.range;
-                let (sender, body) = stream(Some(end - start));
-                tokio::spawn(feed(reader, first, sender, held));
-                BlobRead {
-                    info,
-                    offset: start,
-                    len: end - start,
-                    body: BlobBody::Stream(body),
-                }
-            }
-        })
+        Ok(opened.into_read(held))
     }
 
     /// The same on the caller's thread.
@@ -132,12 +119,34 @@ impl Engine {
     }
 }
 
-enum Started {
+/// A blob whose first bytes were read.
+pub(crate) enum Started {
     Whole(Box<BlobRead>),
     Stream {
         reader: Box<LargeReader>,
         first: Vec<Bytes>,
     },
+}
+
+impl Started {
+    /// The read, which goes on by itself; `held` is dropped when the last byte was handed over.
+    pub(crate) fn into_read<H: Send + 'static>(self, held: H) -> BlobRead {
+        match self {
+            Self::Whole(read) => *read,
+            Self::Stream { reader, first } => {
+                let info = info(&reader.meta, reader.shard);
+                let Range { start, end } = reader.range;
+                let (sender, body) = stream(Some(end - start));
+                tokio::spawn(feed(reader, first, sender, held));
+                BlobRead {
+                    info,
+                    offset: start,
+                    len: end - start,
+                    body: BlobBody::Stream(body),
+                }
+            }
+        }
+    }
 }
 
 /// Reads a blob whose sealed bytes are in the cache; `None` if they are not, or do not open.
@@ -148,6 +157,9 @@ fn open_cached(
 ) -> Result<Option<BlobRead>, StoreError> {
     let digest = cid.digest();
     let name = inner.keyring().sealed_name(&digest);
+    if inner.blocked.contains(&name) {
+        return Err(StoreError::Blocked { cid });
+    }
     let Cached::Hit(meta, Some(sealed)) = inner.cache.get(&name) else {
         return Ok(None);
     };
@@ -183,24 +195,31 @@ fn open_and_start(
             len: bytes.len() as u64,
             body: BlobBody::Whole(bytes),
         })),
-        Opened::Chunks(mut reader) => {
-            let first = reader.read().map_err(|error| match error {
-                BodyError::Damaged => StoreError::Damaged { cid },
-                BodyError::Deleted => StoreError::NotFound { cid },
-                other => StoreError::Body(other),
-            })?;
-            Started::Stream { reader, first }
-        }
+        Opened::Chunks(reader) => start(reader)?,
     })
+}
+
+/// Reads the first chunks of a large blob.
+pub(crate) fn start(mut reader: Box<LargeReader>) -> Result<Started, StoreError> {
+    let cid = BlobCid::from_digest(reader.meta.digest);
+    let first = reader.read().map_err(|error| match error {
+        BodyError::Damaged => StoreError::Damaged { cid },
+        BodyError::Deleted => StoreError::NotFound { cid },
+        other => StoreError::Body(other),
+    })?;
+    Ok(Started::Stream { reader, first })
 }
 
 /// Finds a blob; `fresh` asks the database even if its metadata was read lately.
 fn locate(inner: &Inner, cid: BlobCid, fresh: bool) -> Result<Located<'_>, StoreError> {
     let digest = cid.digest();
     let not_found = || StoreError::NotFound { cid };
-    let place = inner.place(inner.shard_of(&digest)).ok_or_else(not_found)?;
     let keyring = inner.keyring();
     let name = keyring.sealed_name(&digest);
+    if inner.blocked.contains(&name) {
+        return Err(StoreError::Blocked { cid });
+    }
+    let place = inner.place(inner.shard_of(&digest)).ok_or_else(not_found)?;
     let ticket = match inner.cache.get(&name) {
         Cached::Hit(meta, _) if !fresh => return Ok(Located { place, name, meta }),
         Cached::Hit(..) => None,
@@ -228,16 +247,9 @@ fn open(inner: &Arc<Inner>, cid: BlobCid, range: Option<ByteRange>) -> Result<Op
         }
         let range = resolve(range, meta.size)?;
         if meta.layout == Layout::Large {
-            return Ok(Opened::Chunks(Box::new(LargeReader {
-                inner: Arc::clone(inner),
-                shard: place.family.shard,
-                cipher: BlobCipher::new(&meta.data_key, meta.blob_id).map_err(seal_failed)?,
-                segments: segment_count(meta.size)
-                    .map_err(|error| failed("counting segments", error))?,
-                next: range.start,
-                range,
-                meta: Arc::clone(meta),
-            })));
+            let (meta, shard) = (Arc::clone(meta), place.family.shard);
+            let reader = LargeReader::open(inner, meta, shard, range, Origin::Shard)?;
+            return Ok(Opened::Chunks(Box::new(reader)));
         }
         match open_small(inner, &located, &range) {
             Ok(bytes) => {
@@ -265,7 +277,7 @@ fn open(inner: &Arc<Inner>, cid: BlobCid, range: Option<ByteRange>) -> Result<Op
 }
 
 /// The part of `size` bytes that `range` asks for.
-fn resolve(range: Option<ByteRange>, size: u64) -> Result<Range<u64>, StoreError> {
+pub(crate) fn resolve(range: Option<ByteRange>, size: u64) -> Result<Range<u64>, StoreError> {
     let outside = StoreError::RangeNotSatisfiable { size };
     match range {
         None => Ok(0..size),
@@ -332,6 +344,13 @@ fn part_of_segment(number: u32, range: &Range<u64>) -> Option<Range<usize>> {
 }
 
 impl ChunkError {
+    fn cause(&self) -> &str {
+        match self {
+            Self::Gone => "its bytes are missing",
+            Self::Damaged(cause) | Self::Failed(cause) => cause,
+        }
+    }
+
     fn from_db(error: rocksdb::Error) -> Self {
         // A table file that is gone or cut short shows as an I/O error that names it.
         match error.kind() {
@@ -345,11 +364,7 @@ impl Inner {
     /// Has a blob flagged as damaged.
     fn quarantine(&self, located: &Located<'_>, error: &ChunkError) {
         let Located { place, name, meta } = located;
-        let cause = match error {
-            ChunkError::Gone => "its bytes are missing",
-            ChunkError::Damaged(cause) | ChunkError::Failed(cause) => cause,
-        };
-        self.note_damage("a blob", cause);
+        self.note_damage("a blob", error.cause());
         tracing::warn!(blob = ?meta.digest, shard = %place.family.shard, "quarantined");
         if meta.layout == Layout::Small && matches!(error, ChunkError::Damaged(_)) {
             // The database does not name its blob files. If all threads are busy, `verify` does.

@@ -404,6 +404,44 @@ impl Record for Tombstone {
     }
 }
 
+/// A blob that the operator refuses: neither kept nor given.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BlockRecord {
+    /// SHA-256 of the content.
+    pub digest: Digest,
+    /// The size it had, if it was here; else 0.
+    pub size: u64,
+    /// When it was blocked, milliseconds since 1970.
+    pub blocked_ms: u64,
+    /// Whether it counts in the fingerprint of its shard: it was here, or its tombstone was.
+    pub counted: bool,
+}
+
+impl Record for BlockRecord {
+    const PURPOSE: Purpose = Purpose::Block;
+    const FORMAT: u16 = 1;
+
+    fn capacity(&self) -> usize {
+        32 + 8 + 8 + 1
+    }
+
+    fn write(&self, writer: &mut Writer) {
+        writer.bytes(self.digest.as_bytes());
+        writer.u64(self.size);
+        writer.u64(self.blocked_ms);
+        writer.flag(self.counted);
+    }
+
+    fn read(reader: &mut Reader<'_>, _format: u16) -> Result<Self, CodecError> {
+        Ok(Self {
+            digest: Digest::new(reader.array()?),
+            size: reader.u64()?,
+            blocked_ms: reader.u64()?,
+            counted: reader.flag()?,
+        })
+    }
+}
+
 /// u32 count and the hashes; nothing is allocated before the bytes are known to be there.
 fn read_hashes(reader: &mut Reader<'_>) -> Result<Vec<Hash>, CodecError> {
     let count = usize::try_from(reader.u32()?).map_err(|_| CodecError::Truncated)?;

@@ -124,6 +124,7 @@ fn begin(inner: &Inner) -> Result<Rotation, StoreError> {
 fn go_on(inner: &Inner, mut rotation: Rotation) -> Result<RotationReport, StoreError> {
     // What belongs to no shard is little, and done again after a restart.
     reseal(inner, None, prefix::TOMBSTONE, &mut rotation)?;
+    reseal(inner, None, prefix::BLOCK, &mut rotation)?;
     reseal(inner, None, prefix::DROP, &mut rotation)?;
     for family in inner.all_families().filter(|family| family.owned) {
         if family.shard.get() < rotation.next_shard {

@@ -108,6 +108,9 @@ fn gauges(inner: &Inner) -> Vec<(&'static str, u64)> {
         ("sealers_depth", bytes(inner.sealers.depth())),
         ("movers_depth", bytes(inner.movers.depth())),
         ("nonces", inner.nonces.live()),
+        ("blocked_blobs", bytes(inner.blocked.len())),
+        ("transit_blobs", inner.transit.blobs()),
+        ("transit_bytes", inner.transit.bytes()),
         ("files_to_free", bytes(lock(&inner.drops).len())),
         (
             "memtables_bytes",

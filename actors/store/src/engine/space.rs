@@ -193,6 +193,16 @@ impl Reservation {
         self.grow(missing.max(step)).or_else(|_| self.grow(missing))
     }
 
+    /// Gives back what is more than `bytes`; all of the rest is on the disk.
+    pub(crate) fn settle(&mut self, bytes: u64) {
+        let more = self.bytes.saturating_sub(bytes);
+        let mut state = self.space.lock();
+        state.reserved = state.reserved.saturating_sub(more);
+        drop(state);
+        self.bytes -= more;
+        self.note_written(self.bytes);
+    }
+
     /// Notes how much of it is on the disk.
     pub(crate) fn note_written(&mut self, bytes: u64) {
         let written = bytes.min(self.bytes);
@@ -251,6 +261,17 @@ mod tests {
         upload.at_least(70_000, 60_000).unwrap();
         assert_eq!(space.snapshot().reserved, 70_000);
         assert!(upload.at_least(100_001, 60_000).is_err());
+    }
+
+    #[test]
+    fn what_is_settled_keeps_only_what_it_needs() {
+        let space = space(100_000, 0);
+        let mut upload = space.reserve(60_000).unwrap();
+        upload.settle(40_000);
+        assert_eq!(space.snapshot().reserved, 40_000);
+        assert!(space.reserve(60_000).is_ok());
+        drop(upload);
+        assert_eq!(space.snapshot().reserved, 0);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use bytecave_messages::store::StoreError;
 use rocksdb::DB;
 use tokio::sync::Semaphore;
 
+use super::blocks::Blocked;
 use super::cache::BlobCache;
 use super::commit::large::Abandon;
 use super::commit::queue::CommitQueue;
@@ -27,6 +28,7 @@ use super::record::{self, ChunkRun, Counters, DropRecord, Intent, Record};
 use super::seal::BlobId;
 use super::space::{Reservation, Space};
 use super::state::{Family, Inner, Stats};
+use super::transit::{self, Transit};
 use super::upkeep::{self, Upkeep};
 use super::{Engine, Owner, Threads};
 
@@ -41,6 +43,7 @@ impl Engine {
         let began = Instant::now();
         let opened = open::open(&options)?;
         open::empty_tmp(&options.tmp_dir)?;
+        transit::empty(&opened.db, &opened.rocks.options)?;
         let new = opened.new;
         let (inner, unfinished) = assemble(options, opened)?;
         let inner = Arc::new(inner);
@@ -126,7 +129,9 @@ fn assemble(options: EngineOptions, opened: Opened) -> Result<(Inner, Unfinished
             .sum(),
     );
     let tombstones = !is_empty(&db, prefix::TOMBSTONE)?;
+    let blocked = Blocked::read(&db)?;
     let nonces = Nonces::read(&db)?;
+    let upkeep = Arc::new(Upkeep::default());
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let pool =
         |name, threads| Pool::start(name, threads).map_err(|cause| OpenError::Threads { cause });
@@ -149,8 +154,11 @@ fn assemble(options: EngineOptions, opened: Opened) -> Result<(Inner, Unfinished
         queue: CommitQueue::default(),
         drops: Mutex::new(drops),
         tombstones: AtomicBool::new(tombstones),
+        blocked,
+        transit: Arc::new(Transit::new(Arc::clone(&upkeep))),
+        listings: Arc::new(Semaphore::new(1)),
         nonces,
-        upkeep: Upkeep::default(),
+        upkeep,
         stats: Stats::default(),
     };
     Ok((inner, unfinished))

@@ -11,6 +11,7 @@ use bytecave_messages::store::{BlobInfo, StoreError};
 use rocksdb::{BoundColumnFamily, DB};
 use tokio::sync::Semaphore;
 
+use super::blocks::Blocked;
 use super::cache::BlobCache;
 use super::commit::queue::CommitQueue;
 use super::health::Health;
@@ -23,6 +24,7 @@ use super::record::{self, BlobMeta, ChunkRun, Counters, RecordError};
 use super::rocks::Rocks;
 use super::seal::{BlobId, SealError};
 use super::space::Space;
+use super::transit::Transit;
 use super::upkeep::Upkeep;
 
 /// The family of one shard.
@@ -62,8 +64,12 @@ pub(crate) struct Inner {
     pub(crate) drops: Mutex<HashMap<BlobId, ChunkRun>>,
     /// Whether there may be tombstones: while there are none, nobody looks for them.
     pub(crate) tombstones: AtomicBool,
+    pub(crate) blocked: Blocked,
+    pub(crate) transit: Arc<Transit>,
+    /// The turn to list the digests of a shard: a long list must not hold up all readers.
+    pub(crate) listings: Arc<Semaphore>,
     pub(crate) nonces: Nonces,
-    pub(crate) upkeep: Upkeep,
+    pub(crate) upkeep: Arc<Upkeep>,
     pub(crate) stats: Stats,
 }
 
@@ -181,6 +187,22 @@ impl Inner {
     pub(crate) fn note_damage(&self, what: &'static str, cause: impl fmt::Display) {
         self.stats.damaged_reads.fetch_add(1, Ordering::Relaxed);
         tracing::error!(what, %cause, "stored bytes are damaged");
+    }
+
+    /// Whether anything was deleted here that is still remembered.
+    pub(crate) fn may_have_tombstones(&self) -> bool {
+        self.tombstones.load(Ordering::Relaxed)
+    }
+
+    /// Whether a deletion of this content is remembered; while there are none, nobody looks.
+    pub(crate) fn has_tombstone(&self, name: &SealedName) -> Result<bool, StoreError> {
+        if !self.may_have_tombstones() {
+            return Ok(false);
+        }
+        self.db
+            .get_pinned(name_key(prefix::TOMBSTONE, name))
+            .map(|found| found.is_some())
+            .map_err(|error| failed("reading a tombstone", error))
     }
 
     /// Why nothing can be written now.

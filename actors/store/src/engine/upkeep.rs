@@ -1,6 +1,6 @@
 //! The upkeep thread: what the engine does of itself, a little at a time.
 //!
-//! It frees the files of deleted large blobs, looks whether the database still takes writes, has
+//! It frees the files of deleted large blobs and of those that were in transit, looks whether the database still takes writes, has
 //! families collected when enough of them is dead, goes on with a rotation that was cut short, and
 //! forgets old tombstones and expired nonces. What takes long it hands to a pool.
 
@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 use rocksdb::LiveFile;
 
 use super::commit::Op;
-use super::commit::upkeep::{Forget, Freed};
+use super::commit::tombstones::Forget;
+use super::commit::upkeep::Freed;
 use super::failpoint::failpoint;
 use super::layout::{DEFAULT_FAMILY, chunk_key, parse_name_key, parse_shard_family, prefix};
 use super::record::ChunkRun;
 use super::state::{Inner, lock, now_ms};
-use super::{gc, manifest, nonces, rotate};
+use super::{gc, manifest, nonces, rotate, transit};
 
 /// Time between rounds when nothing asks for one.
 const ROUND: Duration = Duration::from_secs(1);
@@ -183,6 +184,7 @@ fn run(inner: &Arc<Inner>) {
     while inner.upkeep.next_round() {
         probe(inner, &mut rounds);
         free_files(inner, &mut rounds);
+        transit::free(inner);
         rounds.manifest.round(&inner.options.db_dir);
         if inner.health.refusal().is_none() {
             gc::collect_where_due(inner, inner.upkeep.take_wants_space());

@@ -9,9 +9,9 @@ use bytecave_messages::body::{BlobBody, BodyError};
 use bytecave_messages::ports::NewBlob;
 #[cfg(feature = "failpoints")]
 use bytecave_messages::store::BlobInfo;
-use bytecave_messages::store::{StoreError, Stored};
+use bytecave_messages::store::{Foreign, StoreError, Stored, Word};
 use bytecave_store::engine::{Engine, EngineOptions, OpenError, Opened, UnlockSecret};
-use bytecave_store::offline::{Mode, VerifyReport, verify};
+use bytecave_store::offline::{Mode, Unfinished, VerifyReport, verify};
 use bytes::Bytes;
 use rocksdb::{ColumnFamilyDescriptor, DB, Options};
 use tempfile::TempDir;
@@ -76,6 +76,9 @@ impl Store {
             expected: None,
             content_type: Some("text/plain".to_owned()),
             file_name: None,
+            word: Word::Client,
+            durable: false,
+            foreign: Foreign::Refuse,
         }))
     }
 
@@ -123,7 +126,7 @@ impl Store {
     pub(crate) fn verified_clean(&self) -> u64 {
         let report = self.verify(Mode::Check);
         assert!(report.is_clean(), "{report:#?}");
-        assert_eq!(report.unfinished.intents + report.unfinished.drops, 0);
+        assert_eq!(report.unfinished, Unfinished::default());
         report.blobs
     }
 

@@ -1,20 +1,19 @@
 //! Small puts, deletes, pins, quarantine and the outbox, as the commit thread does them.
 
-use std::sync::atomic::Ordering;
-
 use bytecave_core::{Digest, ShardId};
-use bytecave_messages::store::StoreError;
+use bytecave_messages::store::{StoreError, Word};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Group, Reply, cid, subtract};
 use crate::engine::keyring::{SealedName, record_key_id};
 use crate::engine::layout::{id_key, name_key, outbox_key, prefix};
+use crate::engine::put::Outcome;
 use crate::engine::record::{
-    self, BlobMeta, ChunkRun, Counters, DropRecord, Layout, OutboxItem, OutboxKind, Tombstone,
+    self, BlobMeta, ChunkRun, Counters, DropRecord, Layout, OutboxItem, OutboxKind,
 };
-use crate::engine::seal::{BlobId, page_count, segment_count};
+use crate::engine::seal::{BlobId, chunk_count};
 use crate::engine::space::Reservation;
-use crate::engine::state::{Found, Place, failed, lock, now_ms, record_failed};
+use crate::engine::state::{Found, Place, failed, lock, record_failed};
 
 /// From this many outbox entries on, one range deletion removes them.
 const RANGE_FROM: u64 = 64;
@@ -32,7 +31,10 @@ pub(crate) struct SmallPut {
     pub(crate) space: Reservation,
     /// Its share of the memory for sealed blobs.
     pub(crate) slots: Option<OwnedSemaphorePermit>,
-    pub(crate) reply: Reply<Kept>,
+    pub(crate) word: Word,
+    /// Synced before the answer, whatever the durability is.
+    pub(crate) durable: bool,
+    pub(crate) reply: Reply<Outcome>,
 }
 
 /// What became of a put: the metadata that now stands, and whether the blob was not here before.
@@ -40,6 +42,13 @@ pub(crate) struct SmallPut {
 pub(crate) struct Kept {
     pub(crate) meta: BlobMeta,
     pub(crate) new: bool,
+}
+
+/// Sync before the answer what is here already.
+#[derive(Debug)]
+pub(crate) struct Settle {
+    pub(crate) kept: Kept,
+    pub(crate) reply: Reply<Outcome>,
 }
 
 /// Delete a blob.
@@ -89,24 +98,33 @@ impl Group<'_> {
             sealed,
             space,
             slots,
+            word,
+            durable,
             reply,
         } = put;
-        let kept = self.try_put(shard, &name, meta, &sealed_meta, &sealed);
+        let kept = self.try_put((shard, &name, word), meta, &sealed_meta, &sealed);
+        // Also when it was here already: it may have been written a moment ago.
+        self.must_sync |= durable && kept.is_ok();
         // Held until the bytes are in the counters.
         self.when_written(move |_, _| drop((space, slots)));
-        self.answer(reply, kept);
+        self.answer(reply, kept.map(Outcome::Kept));
+    }
+
+    pub(super) fn settle(&mut self, settle: Settle) {
+        self.must_sync = true;
+        self.answer(settle.reply, Ok(Outcome::Kept(settle.kept)));
     }
 
     fn try_put(
         &mut self,
-        shard: ShardId,
-        name: &SealedName,
+        (shard, name, word): (ShardId, &SealedName, Word),
         meta: BlobMeta,
         sealed_meta: &[u8],
         sealed: &[u8],
     ) -> Result<Kept, StoreError> {
         let inner = self.inner;
         let place = inner.owned_place(shard, cid(&meta.digest))?;
+        self.expect_wanted(name, &meta.digest, word)?;
         let found = self.find(&place, name)?;
         let bytes = (sealed.len() + sealed_meta.len()) as u64;
         match found {
@@ -115,7 +133,7 @@ impl Group<'_> {
                 new: false,
             }),
             Found::Absent => {
-                self.count_in(&place, name, &meta)?;
+                self.count_in(&place, name, &meta, word)?;
                 self.memory.memtables.count(shard.get(), bytes);
                 self.batch
                     .put_cf(&place.handle, name_key(prefix::DATA, name), sealed);
@@ -138,29 +156,22 @@ impl Group<'_> {
         }
     }
 
-    /// Counts a new blob in, writes its outbox entry and lifts its tombstone.
+    /// Counts a new blob in. What a client stores gets its outbox entry, and its tombstone is lifted.
     pub(super) fn count_in(
         &mut self,
         place: &Place<'_>,
         name: &SealedName,
         meta: &BlobMeta,
+        word: Word,
     ) -> Result<(), StoreError> {
         let deleted_before = self.has_tombstone(name)?;
-        let sequence = self.counters(place).next_sequence;
-        let entry = OutboxItem {
-            kind: OutboxKind::Stored,
-            digest: meta.digest,
-        };
-        let key = outbox_key(sequence);
-        let sealed =
-            record::seal(&self.keyring, &place.family.name, &key, &entry).map_err(record_failed)?;
-        self.batch.put_cf(&place.handle, key, sealed);
+        if word == Word::Client {
+            self.write_outbox(place, &meta.digest)?;
+        }
         if deleted_before {
-            self.batch.delete(name_key(prefix::TOMBSTONE, name));
-            self.tombstones.insert(*name, false);
+            self.delete_tombstone(name);
         }
         let counters = self.counters(place);
-        counters.next_sequence = sequence + 1;
         counters.blobs += 1;
         counters.bytes += meta.size;
         counters.sealed_bytes += meta.sealed_size;
@@ -168,6 +179,20 @@ impl Group<'_> {
             // A deleted blob still counts in the fingerprint: see `delete`.
             counters.fingerprint.add(&meta.digest);
         }
+        Ok(())
+    }
+
+    fn write_outbox(&mut self, place: &Place<'_>, digest: &Digest) -> Result<(), StoreError> {
+        let sequence = self.counters(place).next_sequence;
+        let entry = OutboxItem {
+            kind: OutboxKind::Stored,
+            digest: *digest,
+        };
+        let key = outbox_key(sequence);
+        let sealed =
+            record::seal(&self.keyring, &place.family.name, &key, &entry).map_err(record_failed)?;
+        self.batch.put_cf(&place.handle, key, sealed);
+        self.counters(place).next_sequence = sequence + 1;
         Ok(())
     }
 
@@ -195,6 +220,9 @@ impl Group<'_> {
             let counters = self.counters(place);
             subtract(&mut counters.quarantined, 1);
             counters.sealed_bytes += healed.sealed_size;
+        } else if self.has_tombstone(name)? {
+            // It was blocked while its metadata could not be read.
+            self.delete_tombstone(name);
         }
         tracing::info!(blob = ?healed.digest, "a damaged blob was stored again and is whole");
         Ok(Kept {
@@ -206,7 +234,7 @@ impl Group<'_> {
     /// Counts a blob's bytes as dead, and sees to it that those of a large one go.
     fn retire(&mut self, place: &Place<'_>, meta: &BlobMeta) -> Result<(), StoreError> {
         if meta.layout == Layout::Large {
-            let run = chunk_run(place, meta)?;
+            let run = chunk_run(&place.family.name, meta)?;
             self.write_drop(&run)?;
             self.note_drop(run);
         }
@@ -252,6 +280,8 @@ impl Group<'_> {
         let inner = self.inner;
         let place = inner.owned_place(*shard, cid(digest))?;
         let meta = match self.find(&place, name)? {
+            // Nothing is told of what is blocked, be something left of it or not.
+            _ if self.is_blocked(name) => return Err(StoreError::NotFound { cid: cid(digest) }),
             Found::Here(meta) => meta,
             Found::Absent => return Err(StoreError::NotFound { cid: cid(digest) }),
             // Its sizes are unknown, so the counters cannot follow: storing it again comes first.
@@ -260,30 +290,28 @@ impl Group<'_> {
         if meta.pinned {
             return Err(StoreError::Pinned { cid: cid(digest) });
         }
-        let tombstone = Tombstone {
-            digest: *digest,
-            size: meta.size,
-            deleted_ms: now_ms(),
-        };
-        let key = name_key(prefix::TOMBSTONE, name);
-        let family = crate::engine::layout::DEFAULT_FAMILY;
-        let sealed =
-            record::seal(&self.keyring, family, &key, &tombstone).map_err(record_failed)?;
-        self.retire(&place, &meta)?;
-        self.batch.put(key, sealed);
-        self.tombstones.insert(*name, true);
-        self.when_written(|inner, _| inner.tombstones.store(true, Ordering::Relaxed));
-        self.delete_meta(&place, name);
+        self.put_tombstone(name, digest, meta.size)?;
+        self.remove(&place, name, &meta)
+    }
+
+    /// Removes a blob. Its fingerprint stays: as long as its tombstone or block stands, the content
+    /// counts as present in it, so that holders who compare fingerprints do not bring the blob back.
+    pub(super) fn remove(
+        &mut self,
+        place: &Place<'_>,
+        name: &SealedName,
+        meta: &BlobMeta,
+    ) -> Result<(), StoreError> {
+        self.retire(place, meta)?;
+        self.delete_meta(place, name);
         if meta.layout == Layout::Small {
             self.batch
                 .delete_cf(&place.handle, name_key(prefix::DATA, name));
         }
-        let counters = self.counters(&place);
+        let counters = self.counters(place);
         subtract(&mut counters.blobs, 1);
         subtract(&mut counters.bytes, meta.size);
         subtract(&mut counters.quarantined, u64::from(meta.quarantined));
-        // The fingerprint stays: as long as the tombstone stands, the content counts as present in
-        // it, so that holders who compare fingerprints do not bring the blob back.
         Ok(())
     }
 
@@ -377,14 +405,11 @@ impl Group<'_> {
 }
 
 /// Where the chunks and pages of a large blob lie.
-pub(crate) fn chunk_run(place: &Place<'_>, meta: &BlobMeta) -> Result<ChunkRun, StoreError> {
-    let too_large = |error| failed("counting chunks", error);
+pub(crate) fn chunk_run(family: &str, meta: &BlobMeta) -> Result<ChunkRun, StoreError> {
     Ok(ChunkRun {
-        family: place.family.name.clone(),
+        family: family.to_owned(),
         blob_id: meta.blob_id,
-        chunks: segment_count(meta.size)
-            .map_err(too_large)?
-            .saturating_add(page_count(meta.size).map_err(too_large)?),
+        chunks: chunk_count(meta.size).map_err(|error| failed("counting chunks", error))?,
         sealed_size: meta.sealed_size,
     })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytecave_core::ShardId;
-use bytecave_messages::store::StoreError;
+use bytecave_messages::store::{StoreError, Word};
 
 use super::blobs::Kept;
 use super::{Group, Op, Reply, cid};
@@ -21,6 +21,7 @@ pub(crate) struct Begin {
     pub(crate) shard: ShardId,
     pub(crate) meta: BlobMeta,
     pub(crate) run: ChunkRun,
+    pub(crate) word: Word,
     pub(crate) reply: Reply<Begun>,
 }
 
@@ -40,6 +41,7 @@ pub(crate) struct IntentGuard {
     name: SealedName,
     shard: ShardId,
     run: ChunkRun,
+    word: Word,
     armed: bool,
 }
 
@@ -98,6 +100,7 @@ impl Group<'_> {
     fn try_begin(&mut self, begin: &Begin) -> Result<Option<Begun>, StoreError> {
         let inner = self.inner;
         let place = inner.owned_place(begin.shard, cid(&begin.meta.digest))?;
+        self.expect_wanted(&begin.name, &begin.meta.digest, begin.word)?;
         if let Found::Here(old) = self.find(&place, &begin.name)?
             && !old.quarantined
         {
@@ -122,6 +125,7 @@ impl Group<'_> {
             name: begin.name,
             shard: begin.shard,
             run: begin.run.clone(),
+            word: begin.word,
             armed: true,
         })))
     }
@@ -156,9 +160,15 @@ impl Group<'_> {
     fn try_finish(&mut self, intent: &IntentGuard, meta: BlobMeta) -> Result<Kept, StoreError> {
         let inner = self.inner;
         let IntentGuard {
-            name, shard, run, ..
+            name,
+            shard,
+            run,
+            word,
+            ..
         } = intent;
         let place = inner.owned_place(*shard, cid(&meta.digest))?;
+        // It may have been deleted or blocked since the intent.
+        self.expect_wanted(name, &meta.digest, *word)?;
         let found = self.find(&place, name)?;
         let kept = match found {
             // Nobody else may finish while this intent stands.
@@ -169,7 +179,7 @@ impl Group<'_> {
                 });
             }
             Found::Absent => {
-                self.count_in(&place, name, &meta)?;
+                self.count_in(&place, name, &meta, *word)?;
                 self.put_meta(&place, name, meta.clone())?;
                 Kept { meta, new: true }
             }

@@ -10,10 +10,13 @@
 //! the write.
 
 pub(crate) mod blobs;
+pub(crate) mod blocks;
 pub(crate) mod large;
 mod memtables;
 pub(crate) mod nonces;
+mod op;
 pub(crate) mod queue;
+pub(crate) mod tombstones;
 pub(crate) mod upkeep;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -29,19 +32,17 @@ use bytecave_messages::store::{Durability, StoreError};
 use rocksdb::WriteBatch;
 use tokio::sync::oneshot;
 
-use self::blobs::{Advance, Delete, Pin, Quarantine, SmallPut};
-use self::large::{Abandon, Begin, Finish};
+use self::large::Begin;
 use self::memtables::Memtables;
-use self::nonces::{ForgetNonces, UseNonce};
+pub(crate) use self::op::Op;
 use self::queue::{Company, Next};
-use self::upkeep::{Collected, Forget, Freed, InstallKeyring, Reseal};
 use super::failpoint::failpoint;
 use super::keyring::{Keyring, SealedName};
 use super::layout::{COUNTERS_KEY, name_key, prefix};
-use super::record::{self, BlobMeta, Counters};
+use super::record::{self, BlobMeta, BlockRecord, Counters};
 use super::rocks::write_options;
 use super::seal::BlobId;
-use super::state::{Found, Inner, Place, failed, record_failed};
+use super::state::{Found, Inner, Place, record_failed};
 
 /// A group waits for company for this part of the time that the last sync took …
 const COMPANY_PART: u32 = 4;
@@ -50,76 +51,6 @@ const COMPANY_AT_MOST: Duration = Duration::from_millis(1);
 
 /// Where an operation's answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
-
-/// One operation of the commit thread.
-#[derive(Debug)]
-pub(crate) enum Op {
-    /// Keep a small blob.
-    Put(Box<SmallPut>),
-    /// Delete a blob.
-    Delete(Delete),
-    /// Protect a blob, or stop.
-    Pin(Pin),
-    /// Flag a blob whose bytes are damaged.
-    Quarantine(Quarantine),
-    /// Remove outbox entries.
-    Advance(Advance),
-    /// A large blob is about to be ingested.
-    Begin(Box<Begin>),
-    /// A large blob was ingested.
-    Finish(Box<Finish>),
-    /// A large blob will not be finished.
-    Abandon(Abandon),
-    /// The file of a deleted large blob is gone.
-    Freed(Freed),
-    /// A family was collected.
-    Collected(Collected),
-    /// Forget old tombstones.
-    Forget(Forget),
-    /// Use up a nonce.
-    UseNonce(UseNonce),
-    /// Forget expired nonces.
-    ForgetNonces(ForgetNonces),
-    /// Seal metadata under the current key.
-    Reseal(Box<Reseal>),
-    /// Use another keyring.
-    InstallKeyring(Box<InstallKeyring>),
-    /// Write something, to learn whether the database takes writes.
-    Probe,
-}
-
-impl Op {
-    /// Whether somebody waits until it is as durable as configured. The others lose nothing when they
-    /// are lost in a crash: what they did is done again.
-    fn is_awaited(&self) -> bool {
-        match self {
-            Self::Put(_)
-            | Self::Delete(_)
-            | Self::Pin(_)
-            | Self::Begin(_)
-            | Self::Finish(_)
-            | Self::Abandon(_)
-            | Self::InstallKeyring(_)
-            | Self::UseNonce(_)
-            | Self::Probe => true,
-            Self::Quarantine(_)
-            | Self::Advance(_)
-            | Self::Freed(_)
-            | Self::Collected(_)
-            | Self::Forget(_)
-            | Self::ForgetNonces(_)
-            | Self::Reseal(_) => false,
-        }
-    }
-
-    /// About how many bytes it adds to the batch.
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Put(put) => put.sealed.len(),
-            _ => 0,
-        }
-    }
-}
 
 /// Called when the group is written, or was refused.
 type Completion = Box<dyn FnOnce(&Inner, Result<(), StoreError>) + Send>;
@@ -144,6 +75,8 @@ pub(crate) struct Group<'a> {
     metas: HashMap<SealedName, Option<Arc<BlobMeta>>>,
     /// Tombstones that the group changes: whether there is one.
     pub(crate) tombstones: HashMap<SealedName, bool>,
+    /// Blocks that the group changes; `None` where it is lifted.
+    blocks: HashMap<SealedName, Option<BlockRecord>>,
     /// Nonces that the group uses up.
     nonces: HashSet<SealedName>,
     /// Drop records that the group ends.
@@ -236,32 +169,12 @@ impl<'a> Group<'a> {
             counters: BTreeMap::new(),
             metas: HashMap::new(),
             tombstones: HashMap::new(),
+            blocks: HashMap::new(),
             nonces: HashSet::new(),
             freed: Vec::new(),
             awaited: false,
             must_sync: false,
             completions: Vec::new(),
-        }
-    }
-
-    fn apply(&mut self, op: Op) {
-        match op {
-            Op::Put(put) => self.put(*put),
-            Op::Delete(delete) => self.delete(delete),
-            Op::Pin(pin) => self.pin(pin),
-            Op::Quarantine(quarantine) => self.quarantine(quarantine),
-            Op::Advance(advance) => self.advance(advance),
-            Op::Begin(begin) => self.begin(*begin),
-            Op::Finish(finish) => self.finish(*finish),
-            Op::Abandon(abandon) => self.abandon(abandon),
-            Op::Freed(freed) => self.free(freed),
-            Op::Collected(collected) => self.collected(collected),
-            Op::Forget(forget) => self.forget(forget),
-            Op::UseNonce(nonce) => self.use_nonce(nonce),
-            Op::ForgetNonces(forget) => self.forget_nonces(forget),
-            Op::Reseal(reseal) => self.reseal(*reseal),
-            Op::InstallKeyring(install) => self.install_keyring(*install),
-            Op::Probe => self.probe(),
         }
     }
 
@@ -346,21 +259,6 @@ impl<'a> Group<'a> {
         })
     }
 
-    /// Whether a deletion of this content is remembered, this group's changes included.
-    pub(crate) fn has_tombstone(&self, name: &SealedName) -> Result<bool, StoreError> {
-        if let Some(known) = self.tombstones.get(name) {
-            return Ok(*known);
-        }
-        if !self.inner.tombstones.load(Ordering::Relaxed) {
-            return Ok(false);
-        }
-        self.inner
-            .db
-            .get_pinned(name_key(prefix::TOMBSTONE, name))
-            .map(|found| found.is_some())
-            .map_err(|error| failed("reading a tombstone", error))
-    }
-
     fn write(mut self) -> bool {
         let result = self.seal_counters().and_then(|()| self.write_batch());
         let synced = matches!(result, Ok(true));
@@ -397,11 +295,16 @@ impl<'a> Group<'a> {
     fn write_batch(&mut self) -> Result<bool, StoreError> {
         failpoint!("commit::before-write");
         let batch = std::mem::take(&mut self.batch);
+        let strict = self.inner.options.durability == Durability::Strict;
         if batch.is_empty() {
-            return Ok(false);
+            // What somebody wants to be certain of was written before, and is synced if strict.
+            return if self.must_sync && !strict {
+                self.sync_log()
+            } else {
+                Ok(false)
+            };
         }
         let bytes = batch.size_in_bytes() as u64;
-        let strict = self.inner.options.durability == Durability::Strict;
         let sync = self.must_sync || strict && self.awaited;
         match self.inner.db.write_opt(batch, &write_options(sync)) {
             Ok(()) => {
@@ -419,8 +322,21 @@ impl<'a> Group<'a> {
         }
     }
 
+    fn sync_log(&self) -> Result<bool, StoreError> {
+        match self.inner.db.flush_wal(true) {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                let error = self.inner.health.note_failure(&error);
+                Err(self.inner.with_figures(error))
+            }
+        }
+    }
+
     /// Makes the new counters and metadata the ones that everybody sees.
     fn publish(&mut self) {
+        for (name, block) in &self.blocks {
+            self.inner.blocked.set(name, block.is_some());
+        }
         for (name, meta) in &self.metas {
             self.inner.cache.change(name, meta.as_ref());
         }

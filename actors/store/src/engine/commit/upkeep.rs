@@ -1,4 +1,4 @@
-//! What the engine's own jobs write: freed files, collected families, old tombstones, new keys.
+//! What the engine's own jobs write: freed files, collected families, new keys.
 
 use std::sync::{Arc, PoisonError};
 
@@ -6,12 +6,12 @@ use bytecave_core::ShardId;
 use bytecave_messages::store::StoreError;
 
 use super::{Group, Reply, subtract};
-use crate::engine::keyring::{Keyring, Purpose, SealedName, record_key_id};
+use crate::engine::keyring::{Keyring, Purpose, record_key_id};
 use crate::engine::layout::{
-    COUNTERS_KEY, DEFAULT_FAMILY, KEYRING_KEY, ROTATION_KEY, id_key, name_key, parse_id_key,
-    parse_name_key, parse_outbox_key, prefix,
+    COUNTERS_KEY, DEFAULT_FAMILY, KEYRING_KEY, ROTATION_KEY, id_key, parse_id_key, parse_name_key,
+    parse_outbox_key, prefix,
 };
-use crate::engine::record::{self, ChunkRun, Tombstone};
+use crate::engine::record::{self, ChunkRun};
 use crate::engine::rotate::Rotation;
 use crate::engine::state::{Place, failed, lock, record_failed};
 
@@ -28,14 +28,6 @@ pub(crate) struct Collected {
     pub(crate) shard: ShardId,
     pub(crate) bytes: u64,
     pub(crate) reply: Reply<()>,
-}
-
-/// Forget these tombstones if they are older than `before_ms`.
-#[derive(Debug)]
-pub(crate) struct Forget {
-    pub(crate) names: Vec<SealedName>,
-    pub(crate) before_ms: u64,
-    pub(crate) reply: Reply<u64>,
 }
 
 /// Seal these records under the current key, and note how far the rotation is.
@@ -91,48 +83,6 @@ impl Group<'_> {
             subtract(&mut self.counters(&place).dead_bytes, bytes);
         }
         self.answer(reply, Ok(()));
-    }
-
-    pub(super) fn forget(&mut self, forget: Forget) {
-        let done = self.try_forget(&forget.names, forget.before_ms);
-        self.answer(forget.reply, done);
-    }
-
-    fn try_forget(&mut self, names: &[SealedName], before_ms: u64) -> Result<u64, StoreError> {
-        let inner = self.inner;
-        let mut forgotten = 0;
-        for name in names {
-            let key = name_key(prefix::TOMBSTONE, name);
-            if self.tombstones.contains_key(name) {
-                continue;
-            }
-            let Some(sealed) = inner
-                .db
-                .get_pinned(key)
-                .map_err(|error| failed("reading a tombstone", error))?
-            else {
-                continue;
-            };
-            let tombstone =
-                match record::open::<Tombstone>(&self.keyring, DEFAULT_FAMILY, &key, &sealed) {
-                    Ok(tombstone) => tombstone,
-                    Err(error) => {
-                        inner.note_damage("a tombstone", error);
-                        continue;
-                    }
-                };
-            if tombstone.deleted_ms >= before_ms {
-                continue;
-            }
-            self.batch.delete(key);
-            self.tombstones.insert(*name, false);
-            let shard = inner.shard_of(&tombstone.digest);
-            if let Some(place) = inner.place(shard).filter(|place| place.family.owned) {
-                self.counters(&place).fingerprint.remove(&tombstone.digest);
-            }
-            forgotten += 1;
-        }
-        Ok(forgotten)
     }
 
     pub(super) fn reseal(&mut self, reseal: Reseal) {
@@ -199,6 +149,10 @@ impl Group<'_> {
             (None, prefix::TOMBSTONE) => {
                 let name = parse_name_key(prefix::TOMBSTONE, key)?;
                 (!self.tombstones.contains_key(&name)).then_some(Purpose::Tombstone)
+            }
+            (None, prefix::BLOCK) => {
+                let name = parse_name_key(prefix::BLOCK, key)?;
+                (!self.blocks.contains_key(&name)).then_some(Purpose::Block)
             }
             (None, prefix::DROP) => {
                 let id = parse_id_key(prefix::DROP, key)?;

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use bytecave_core::{BlobCid, ShardId};
 use bytecave_messages::body::{BodyError, BodySender};
-use bytecave_messages::store::{BlobInfo, StoreError};
+use bytecave_messages::store::{BlobInfo, StoreError, TransitHold};
 use bytes::Bytes;
 
 use super::{ChunkError, locate, part_of_segment};
-use crate::engine::layout::chunk_key;
+use crate::engine::layout::{TRANSIT_FAMILY, chunk_key};
 use crate::engine::record::BlobMeta;
 use crate::engine::rocks::chunk_read_options;
-use crate::engine::seal::{BlobCipher, SEGMENT_BYTES};
-use crate::engine::state::{Inner, info};
+use crate::engine::seal::{BlobCipher, SEGMENT_BYTES, segment_count};
+use crate::engine::state::{Inner, failed, info, seal_failed};
 
 /// Chunks that one job reads: enough that the hop between threads does not count, few enough that a
 /// reader holds little memory.
@@ -21,17 +21,48 @@ const CHUNKS_PER_JOB: usize = 4;
 /// Reads a large blob, or a part of it, from front to back.
 #[derive(Debug)]
 pub struct LargeReader {
-    pub(super) inner: Arc<Inner>,
+    inner: Arc<Inner>,
     pub(super) meta: Arc<BlobMeta>,
     pub(super) shard: ShardId,
-    pub(super) cipher: BlobCipher,
-    pub(super) segments: u32,
+    origin: Origin,
+    cipher: BlobCipher,
+    segments: u32,
     pub(super) range: Range<u64>,
     /// The next byte to hand out.
-    pub(super) next: u64,
+    next: u64,
+}
+
+/// Where a large blob is read from.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// The family of its shard.
+    Shard,
+    /// The family of those in transit, which this keeps it in.
+    Transit { _hold: TransitHold },
 }
 
 impl LargeReader {
+    /// A reader of `range` of the blob.
+    pub(crate) fn open(
+        inner: &Arc<Inner>,
+        meta: Arc<BlobMeta>,
+        shard: ShardId,
+        range: Range<u64>,
+        origin: Origin,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            inner: Arc::clone(inner),
+            shard,
+            origin,
+            cipher: BlobCipher::new(&meta.data_key, meta.blob_id).map_err(seal_failed)?,
+            segments: segment_count(meta.size)
+                .map_err(|error| failed("counting segments", error))?,
+            next: range.start,
+            range,
+            meta,
+        })
+    }
+
     /// What is known of the blob.
     pub fn info(&self) -> BlobInfo {
         info(&self.meta, self.shard)
@@ -55,12 +86,18 @@ impl LargeReader {
 
     fn read_chunk(&self) -> Result<Bytes, ChunkError> {
         let number = u32::try_from(self.next / SEGMENT_BYTES as u64).unwrap_or(u32::MAX);
-        let place = self.inner.place(self.shard).ok_or(ChunkError::Gone)?;
+        let family = match self.origin {
+            Origin::Shard => self.inner.family(self.shard).map(|family| &*family.name),
+            Origin::Transit { .. } => Some(TRANSIT_FAMILY),
+        };
+        let handle = family
+            .and_then(|family| self.inner.db.cf_handle(family))
+            .ok_or(ChunkError::Gone)?;
         let sealed = self
             .inner
             .db
             .get_pinned_cf_opt(
-                &place.handle,
+                &handle,
                 chunk_key(self.meta.blob_id, number),
                 &chunk_read_options(),
             )
@@ -85,12 +122,19 @@ impl LargeReader {
             tracing::error!(cause, "reading a chunk failed");
             return BodyError::StoreFailed;
         }
+        if let Origin::Transit { .. } = self.origin {
+            // Held, it is neither deleted nor replaced. Whoever sent it sends it again.
+            self.inner.note_damage("a blob in transit", error.cause());
+            return BodyError::Damaged;
+        }
         match locate(&self.inner, BlobCid::from_digest(self.meta.digest), true) {
             Ok(located) if located.meta.blob_id == self.meta.blob_id => {
                 self.inner.quarantine(&located, error);
                 BodyError::Damaged
             }
-            Ok(_) | Err(StoreError::NotFound { .. }) => BodyError::Deleted,
+            Ok(_) | Err(StoreError::NotFound { .. } | StoreError::Blocked { .. }) => {
+                BodyError::Deleted
+            }
             Err(StoreError::Damaged { .. }) => BodyError::Damaged,
             Err(_) => BodyError::StoreFailed,
         }

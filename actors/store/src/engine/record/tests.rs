@@ -215,6 +215,7 @@ proptest! {
         comes_back(DropRecord(run), cut)?;
         comes_back(OutboxItem { kind: OutboxKind::Stored, digest }, cut)?;
         comes_back(Tombstone { digest, size, deleted_ms }, cut)?;
+        comes_back(BlockRecord { digest, size, blocked_ms: deleted_ms, counted: cut % 2 == 0 }, cut)?;
     }
 
     #[test]
@@ -226,6 +227,7 @@ proptest! {
         let _ = decode::<Intent>(&bytes);
         let _ = decode::<DropRecord>(&bytes);
         let _ = decode::<Tombstone>(&bytes);
+        let _ = decode::<BlockRecord>(&bytes);
     }
 
     #[test]

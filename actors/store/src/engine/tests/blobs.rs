@@ -120,10 +120,10 @@ async fn what_was_said_at_the_first_store_stays() {
     for size in [10, 5 * MIB] {
         let blob = content(size, 3);
         let named = |name: &str| NewBlob {
-            body: BlobBody::Whole(Bytes::from(blob.clone())),
             expected: Some(BlobCid::of(&blob)),
             content_type: Some(format!("text/{name}")),
             file_name: Some(format!("{name}.txt")),
+            ..super::blob(BlobBody::Whole(Bytes::from(blob.clone())))
         };
         let stored = cave.engine().put(named("first")).await.unwrap();
         assert!(stored.new);
@@ -170,15 +170,13 @@ async fn blobs_of_other_shards_are_refused_and_old_families_only_read() {
             continue;
         }
         let refused = StoreError::NotOurShard { cid, shard };
-        assert_eq!(cave.put(blob).await, Err(refused.clone()));
+        assert_eq!(cave.put(blob).await.unwrap_err(), refused);
         let stated = NewBlob {
             // Refused before the body is read: this one would never end.
-            body: BlobBody::Stream(body::stream(None).1),
             expected: Some(cid),
-            content_type: None,
-            file_name: None,
+            ..super::blob(BlobBody::Stream(body::stream(None).1))
         };
-        assert_eq!(cave.engine().put(stated).await, Err(refused.clone()));
+        assert_eq!(cave.engine().put(stated).await.unwrap_err(), refused);
         if blob.len() < MIB {
             assert!(cave.read(cid, None).await.unwrap() == *blob, "still read");
             assert_eq!(cave.engine().delete(cid).await, Err(refused.clone()));

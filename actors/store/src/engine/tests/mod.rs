@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytecave_core::{BlobCid, ShardCount, ShardSet};
 use bytecave_messages::body::{self, BlobBody};
 use bytecave_messages::ports::NewBlob;
-use bytecave_messages::store::{ByteRange, StoreError, StoreSnapshot, Stored};
+use bytecave_messages::store::{ByteRange, Foreign, StoreError, StoreSnapshot, Stored, Word};
 use bytes::Bytes;
 use tempfile::TempDir;
 
@@ -115,6 +115,9 @@ fn blob(body: BlobBody) -> NewBlob {
         expected: None,
         content_type: None,
         file_name: None,
+        word: Word::Client,
+        durable: false,
+        foreign: Foreign::Refuse,
     }
 }
 

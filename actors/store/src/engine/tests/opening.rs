@@ -144,7 +144,7 @@ async fn an_upload_cut_short_after_its_intent_is_cleared_at_the_next_start() {
     else {
         panic!("its metadata is there");
     };
-    let run = crate::engine::commit::blobs::chunk_run(&place, &meta).unwrap();
+    let run = crate::engine::commit::blobs::chunk_run(&place.family.name, &meta).unwrap();
     let key = crate::engine::layout::id_key(crate::engine::layout::prefix::INTENT, run.blob_id);
     let intent = crate::engine::record::Intent(run);
     let sealed = crate::engine::record::seal(&keyring, "default", &key, &intent).unwrap();

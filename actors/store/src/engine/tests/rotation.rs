@@ -37,7 +37,12 @@ async fn every_record_comes_under_the_new_key_and_the_old_one_goes() {
 async fn a_put_that_was_sealed_before_a_rotation_is_not_left_under_the_retired_key() {
     let cave = Cave::new();
     let inner = &cave.engine().inner;
-    let prepared = put::prepare(inner, b"slow to commit", put::Details::default()).unwrap();
+    let prepared = put::prepare(
+        inner,
+        &Bytes::from_static(b"slow to commit"),
+        put::Details::default(),
+    )
+    .unwrap();
     let put::Prepared::Ready(ready) = prepared else {
         panic!("it is not here yet");
     };
@@ -45,7 +50,8 @@ async fn a_put_that_was_sealed_before_a_rotation_is_not_left_under_the_retired_k
     let answer = inner
         .queue
         .submit(|reply| Op::Put(Box::new(ready.with_reply(None, reply))));
-    assert!(answer.await.unwrap().unwrap().new);
+    let outcome = answer.await.unwrap().unwrap();
+    assert!(matches!(outcome, put::Outcome::Kept(kept) if kept.new));
     assert_eq!(keys_of_records(&cave), [2].into());
     let cid = BlobCid::of(b"slow to commit");
     assert_eq!(cave.read(cid, None).await.unwrap(), b"slow to commit");
@@ -120,7 +126,12 @@ fn keys_of_records(cave: &Cave) -> std::collections::BTreeSet<u32> {
             keys.insert(record_key_id(&row.unwrap().1).unwrap());
         }
     };
-    for kind in [prefix::TOMBSTONE, prefix::DROP, prefix::INTENT] {
+    for kind in [
+        prefix::TOMBSTONE,
+        prefix::BLOCK,
+        prefix::DROP,
+        prefix::INTENT,
+    ] {
         add("default", kind);
     }
     for family in inner.all_families() {

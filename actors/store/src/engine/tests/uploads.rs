@@ -81,11 +81,11 @@ async fn content_that_is_not_what_was_stated_is_refused() {
             ..blob(streamed(&sent, 1 << 16, true))
         };
         assert_eq!(
-            cave.engine().put(new).await,
-            Err(StoreError::Mismatch {
+            cave.engine().put(new).await.unwrap_err(),
+            StoreError::Mismatch {
                 expected: stated,
                 actual: BlobCid::of(&sent)
-            })
+            }
         );
     }
     nothing_in_tmp(&cave).await;
@@ -102,11 +102,11 @@ async fn too_large_is_refused_with_and_without_a_stated_length() {
     );
     let over = content(5 * MIB + 1, 2);
     let stated = cave.engine().put(blob(streamed(&over, MIB, true))).await;
-    assert_eq!(stated, Err(StoreError::TooLarge { limit_bytes }));
+    assert_eq!(stated.unwrap_err(), StoreError::TooLarge { limit_bytes });
     let unstated = cave.engine().put(blob(streamed(&over, MIB, false))).await;
     assert_eq!(
-        unstated,
-        Err(StoreError::Body(BodyError::TooLarge { limit_bytes }))
+        unstated.unwrap_err(),
+        StoreError::Body(BodyError::TooLarge { limit_bytes })
     );
     assert_eq!(cave.snapshot().blobs, 1);
 }

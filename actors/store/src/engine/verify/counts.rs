@@ -77,7 +77,7 @@ impl Survey<'_> {
 
     /// Compares the count with the stored counters.
     pub(super) fn count(&mut self, mut family: Family<'_>, stored: Option<Counters>) -> Surveyed {
-        self.add_tombstones(&mut family);
+        self.add_declined(&mut family);
         let counters = &mut family.counters;
         counters.dead_bytes = stored.as_ref().map_or_else(
             || {
@@ -105,15 +105,15 @@ impl Survey<'_> {
         }
     }
 
-    /// Deleted contents that are not stored again count in the fingerprint.
-    fn add_tombstones(&self, family: &mut Family<'_>) {
-        let Some(tombstones) = self.elsewhere.tombstones.get(&family.shard) else {
+    /// Deleted and blocked contents that are not there as blobs count in the fingerprint.
+    fn add_declined(&self, family: &mut Family<'_>) {
+        let Some(declined) = self.elsewhere.declined.get(&family.shard) else {
             return;
         };
-        for (name, digest) in tombstones {
+        for (name, digest) in declined {
             let key = name_key(prefix::META, name);
             let stored = self.db.get_pinned_cf(family.handle, key);
-            if matches!(stored, Ok(None)) {
+            if matches!(stored, Ok(None)) || family.unopened.contains(name) {
                 family.counters.fingerprint.add(digest);
             }
         }

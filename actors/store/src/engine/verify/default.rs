@@ -1,20 +1,20 @@
-//! What belongs to no shard: uploads and deletions under way, tombstones.
+//! What belongs to no shard: uploads and deletions under way, tombstones and blocks.
 
 use bytecave_core::ShardCount;
 use rocksdb::DB;
 
 use super::super::keyring::Keyring;
-use super::super::layout::{DEFAULT_FAMILY, parse_id_key, parse_name_key, prefix};
-use super::super::record::{self, DropRecord, Intent, Record, Tombstone};
-use super::OfflineError;
+use super::super::layout::{DEFAULT_FAMILY, TRANSIT_FAMILY, parse_id_key, parse_name_key, prefix};
+use super::super::record::{self, BlockRecord, DropRecord, Intent, Record, Tombstone};
 use super::report::{Unfinished, Unreadable, VerifyReport};
 use super::scan::{Go, Span};
 use super::survey::{Elsewhere, is_newer};
+use super::{OfflineError, database_failed};
 
 /// Takes a row of `default` that was found whole.
 pub(super) type KeepRow<'s> = dyn FnMut(&[u8], &[u8]) -> Result<(), OfflineError> + 's;
 
-/// Reads what `default` says about the families; tombstones that are whole go to `keep`.
+/// Reads what `default` says about the families; tombstones and blocks that are whole go to `keep`.
 pub(super) fn read_default(
     db: &DB,
     keyring: &Keyring,
@@ -63,7 +63,7 @@ pub(super) fn read_default(
             if let (Some(name), Some(tombstone)) = (parse_name_key(prefix::TOMBSTONE, key), opened)
             {
                 let shard = count.shard_of(&tombstone.digest);
-                let of_shard = elsewhere.tombstones.entry(shard).or_default();
+                let of_shard = elsewhere.declined.entry(shard).or_default();
                 of_shard.insert(name, tombstone.digest);
                 keep(key, sealed)?;
             } else {
@@ -72,9 +72,39 @@ pub(super) fn read_default(
             Ok(())
         },
     )?;
+    default.walk(
+        prefix::BLOCK,
+        "blocks",
+        report,
+        |key, opened: Option<BlockRecord>, sealed| {
+            if let (Some(name), Some(block)) = (parse_name_key(prefix::BLOCK, key), opened) {
+                if block.counted {
+                    let shard = count.shard_of(&block.digest);
+                    let of_shard = elsewhere.declined.entry(shard).or_default();
+                    of_shard.insert(name, block.digest);
+                }
+                keep(key, sealed)?;
+            } else {
+                bad_rows.push(key.to_vec());
+            }
+            Ok(())
+        },
+    )?;
+    unfinished.transit = files_in_transit(db)?;
     report.unfinished = unfinished;
     elsewhere.bad_rows = bad_rows;
     Ok(elsewhere)
+}
+
+/// Files of blobs that were in transit: each has one, and no record names it.
+fn files_in_transit(db: &DB) -> Result<u64, OfflineError> {
+    let files = db
+        .live_files()
+        .map_err(database_failed("listing the files"))?;
+    let in_transit = files
+        .iter()
+        .filter(|file| file.column_family_name == TRANSIT_FAMILY);
+    Ok(in_transit.count() as u64)
 }
 
 /// The family `default`.

@@ -120,6 +120,8 @@ pub struct Unfinished {
     pub intents: u64,
     /// Deleted large blobs whose files were still there.
     pub drops: u64,
+    /// Large blobs of other nodes' shards that were in transit.
+    pub transit: u64,
 }
 
 /// What a repair changed.

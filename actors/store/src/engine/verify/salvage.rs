@@ -60,7 +60,7 @@ pub(super) fn salvage(
         &mut |key, sealed| {
             target
                 .put(key, sealed)
-                .map_err(database_failed("copying a tombstone"))
+                .map_err(database_failed("copying a record"))
         },
     )?;
     let mut copy = Copy {
@@ -277,7 +277,7 @@ impl Copy<'_> {
     ) -> Result<(), OfflineError> {
         self.write()?;
         let mut counters = std::mem::take(&mut self.counters);
-        for (name, digest) in elsewhere.tombstones.get(&shard).into_iter().flatten() {
+        for (name, digest) in elsewhere.declined.get(&shard).into_iter().flatten() {
             if !self.has(family, &name_key(prefix::META, name))? {
                 counters.fingerprint.add(digest);
             }

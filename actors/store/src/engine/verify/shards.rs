@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use bytecave_core::{ShardId, ShardSet};
+use bytecave_core::{Digest, ShardId, ShardSet};
 use rocksdb::{DB, WriteBatch};
 
 use super::super::keyring::Keyring;
 use super::super::layout::{COUNTERS_KEY, DEFAULT_FAMILY, prefix, shard_family};
 use super::super::open::{self, Opened};
 use super::super::options::EngineOptions;
-use super::super::record::{self, ChunkRun, Counters, DropRecord, Intent, Record};
+use super::super::record::{
+    self, BlockRecord, ChunkRun, Counters, DropRecord, Intent, Record, Tombstone,
+};
 use super::super::rocks::write_options;
 use super::default::DefaultFamily;
 use super::report::{DropReport, DroppedShard, VerifyReport};
@@ -35,7 +37,9 @@ pub fn drop_shards(
     let (here, absent): (Vec<ShardId>, Vec<ShardId>) =
         shards.iter().partition(|shard| existing.contains(shard));
     let families: BTreeSet<String> = here.iter().map(|shard| shard_family(*shard)).collect();
-    forget_work(&db, &keyring, &families)?;
+    forget(&db, &keyring, &families, |digest| {
+        shards.contains(options.shards.count().shard_of(digest))
+    })?;
     let mut report = DropReport {
         dropped: Vec::new(),
         absent,
@@ -63,11 +67,14 @@ pub fn drop_shards(
     Ok(report)
 }
 
-/// Removes intents and drops of families that are about to go: nobody could do them any more.
-fn forget_work(
+/// Removes what stands in `default` about families that are about to go: intents and drops, which
+/// nobody could do any more, and what counted in their fingerprints. A block stays, and does not count
+/// any more.
+fn forget(
     db: &DB,
     keyring: &Keyring,
     families: &BTreeSet<String>,
+    of_them: impl Fn(&Digest) -> bool,
 ) -> Result<(), OfflineError> {
     let default = DefaultFamily { db, keyring };
     let mut batch = WriteBatch::default();
@@ -77,11 +84,41 @@ fn forget_work(
     collect::<DropRecord>(&default, prefix::DROP, &mut batch, |DropRecord(run)| {
         gone(run, families)
     })?;
+    collect::<Tombstone>(&default, prefix::TOMBSTONE, &mut batch, |tombstone| {
+        of_them(&tombstone.digest)
+    })?;
+    uncount_blocks(&default, &mut batch, of_them)?;
     if batch.is_empty() {
         return Ok(());
     }
     db.write_opt(batch, &write_options(true))
         .map_err(database_failed("removing what was under way"))
+}
+
+fn uncount_blocks(
+    default: &DefaultFamily<'_>,
+    batch: &mut WriteBatch,
+    of_them: impl Fn(&Digest) -> bool,
+) -> Result<(), OfflineError> {
+    let mut unread = VerifyReport::default();
+    default.walk(
+        prefix::BLOCK,
+        DEFAULT_FAMILY,
+        &mut unread,
+        |key, opened: Option<BlockRecord>, _| {
+            if let Some(mut block) = opened
+                && block.counted
+                && of_them(&block.digest)
+            {
+                block.counted = false;
+                batch.put(
+                    key,
+                    record::seal(default.keyring, DEFAULT_FAMILY, key, &block)?,
+                );
+            }
+            Ok(())
+        },
+    )
 }
 
 fn gone(run: &ChunkRun, families: &BTreeSet<String>) -> bool {

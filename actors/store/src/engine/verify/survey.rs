@@ -26,8 +26,8 @@ pub(super) struct Elsewhere {
     pub(super) runs: HashSet<BlobId>,
     /// Bytes of deletions by family, which count as dead.
     pub(super) dropping: HashMap<String, u64>,
-    /// Deleted contents: they count in the fingerprint of their shard.
-    pub(super) tombstones: HashMap<ShardId, HashMap<SealedName, Digest>>,
+    /// Deleted and blocked contents that count in the fingerprint of their shard.
+    pub(super) declined: HashMap<ShardId, HashMap<SealedName, Digest>>,
     /// Keys of records that do not open.
     pub(super) bad_rows: Vec<Vec<u8>>,
 }
@@ -82,6 +82,8 @@ pub(super) struct Family<'a> {
     pub(super) complete: bool,
     /// Whether its counters are there and do not open.
     pub(super) bad_counters: bool,
+    /// Names of metadata that does not open, which is not counted.
+    pub(super) unopened: HashSet<SealedName>,
     /// The last name of the page before.
     pub(super) after: Option<SealedName>,
 }
@@ -108,6 +110,7 @@ impl<'a> Survey<'a> {
             large_unreadable: false,
             complete: true,
             bad_counters: false,
+            unopened: HashSet::new(),
             after: None,
         };
         self.metadata(&mut family, keep)?;
@@ -245,6 +248,7 @@ impl<'a> Survey<'a> {
                 error.to_string()
             }
         };
+        family.unopened.insert(row.name);
         if family.complete {
             let dead = row.sealed.len() as u64;
             family.actions.push(Action::Remove(key.to_vec(), dead));
