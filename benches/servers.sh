@@ -29,7 +29,7 @@ find_programs() {
         bin=$target/release
     fi
     local program
-    for program in bytecave bytecave-load bytecave-bench-engine bytecave-bench-table; do
+    for program in bytecave bytecave-load bytecave-bench-engine bytecave-bench-network bytecave-bench-table; do
         [[ -x $bin/$program ]] || die "$bin/$program is missing: build it, or leave BENCH_BIN unset"
     done
 }
