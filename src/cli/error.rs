@@ -10,6 +10,7 @@ use bytecave_store::offline::OfflineError;
 use serde_json::json;
 use thiserror::Error;
 
+use super::block::BadLines;
 use super::client::Problem;
 use super::exit::Exit;
 use crate::data_dir::DataDirError;
@@ -140,6 +141,26 @@ pub(crate) enum CliError {
     /// Shards that do not exist.
     #[error(transparent)]
     Shards(#[from] ShardError),
+    /// A list with lines that are no CIDs.
+    #[error("{}: nothing was done, since not all of it can be read: {lines}", path.display())]
+    BadList {
+        /// The file.
+        path: PathBuf,
+        /// Which lines, and why.
+        lines: BadLines,
+    },
+    /// Stored, and not in as many copies as were asked for.
+    #[error(
+        "{name} is stored, with {confirmed} of the {asked} copies that were asked for; the rest are made in the background"
+    )]
+    FewerCopies {
+        /// The file.
+        name: String,
+        /// Copies asked for.
+        asked: u32,
+        /// Copies there are.
+        confirmed: u64,
+    },
     /// What cannot be undone is not done by accident.
     #[error(
         "this deletes every blob of the shards {ranges} from this node for good: confirm it with --yes"
@@ -207,7 +228,8 @@ impl CliError {
     pub(crate) fn ends_everything(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Interrupted | Self::Stdout(_) => true,
-            Self::Answer { .. } => matches!(self.exit(), Exit::Refused),
+            // A blocked blob says nothing of the next one.
+            Self::Answer { problem, .. } => matches!(problem.status, 401 | 403),
             _ => false,
         }
     }
@@ -223,7 +245,9 @@ impl CliError {
             | Self::KeysToStdout
             | Self::NoSuchKey(_)
             | Self::Shards(_)
+            | Self::BadList { .. }
             | Self::NotConfirmed { .. } => Exit::Usage,
+            Self::FewerCopies { .. } => Exit::FewerCopies,
             Self::Offline(error) => exit_of_offline(error),
             Self::Unreachable { .. } | Self::Broken { .. } => Exit::Unreachable,
             Self::Answer { problem, .. } => {

@@ -11,15 +11,15 @@ use super::fake::{FakeNode, answer};
 use super::*;
 
 /// Port 1 (tcpmux) has been out of use for decades.
-const NOBODY: &str = "http://127.0.0.1:1";
+pub(super) const NOBODY: &str = "http://127.0.0.1:1";
 
 /// Runs a command line as `main` does, except `run`.
-fn command(line: &[&str]) -> Result<Exit, CliError> {
+pub(super) fn command(line: &[&str]) -> Result<Exit, CliError> {
     let cli = Cli::try_parse_from([&["bytecave"], line].concat()).unwrap();
     dispatch(&Context::new(cli.globals), cli.command.unwrap())
 }
 
-fn exit(line: &[&str]) -> u8 {
+pub(super) fn exit(line: &[&str]) -> u8 {
     match command(line) {
         Ok(exit) => exit.code(),
         Err(error) => error.exit().code(),

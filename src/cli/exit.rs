@@ -16,7 +16,7 @@ pub(crate) enum Exit {
     NotFound,
     /// No node answers, or the connection broke.
     Unreachable,
-    /// The node wants a token, or refuses this one.
+    /// The node wants a token, refuses this one, or refuses the blob.
     Refused,
     /// The bytes are not those of their CID.
     Integrity,
@@ -26,13 +26,15 @@ pub(crate) enum Exit {
     Busy,
     /// There is no room.
     Full,
+    /// Stored, with fewer copies than asked for.
+    FewerCopies,
     /// The user pressed Ctrl-C.
     Interrupted,
 }
 
 impl Exit {
     /// Every way to end, ascending.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Done,
         Self::Failed,
         Self::Usage,
@@ -43,6 +45,7 @@ impl Exit {
         Self::Conflict,
         Self::Busy,
         Self::Full,
+        Self::FewerCopies,
         Self::Interrupted,
     ];
 
@@ -60,7 +63,10 @@ impl Exit {
             ),
             Self::NotFound => (3, "no such blob on the node"),
             Self::Unreachable => (4, "no node answers, or the connection broke"),
-            Self::Refused => (5, "the node asks for a token, or does not accept this one"),
+            Self::Refused => (
+                5,
+                "the node asks for a token, does not accept this one, or its operator blocked the blob",
+            ),
             Self::Integrity => (
                 6,
                 "bytes are not those of their CID, or stored data is damaged",
@@ -74,6 +80,10 @@ impl Exit {
                 "the node is starting or has too much to do: try again later",
             ),
             Self::Full => (9, "no room: storage limit or disk reserve reached"),
+            Self::FewerCopies => (
+                10,
+                "stored, with fewer copies than asked for when the time was up; the rest follow",
+            ),
             Self::Interrupted => (130, "interrupted by Ctrl-C"),
         }
     }
@@ -135,6 +145,7 @@ mod tests {
         let expected = [
             (400, None, Exit::Usage),
             (401, Some("token_required"), Exit::Refused),
+            (451, Some("blocked"), Exit::Refused),
             (404, Some("route_not_found"), Exit::Failed),
             (404, Some("blob_not_found"), Exit::NotFound),
             (409, Some("pinned"), Exit::Conflict),
@@ -146,6 +157,7 @@ mod tests {
             (503, Some("recovering"), Exit::Busy),
             (503, Some("read_only"), Exit::Failed),
             (507, Some("quota_reached"), Exit::Full),
+            (507, Some("no_room_to_fetch"), Exit::Full),
         ];
         for (status, code, exit) in expected {
             assert_eq!(Exit::of_answer(status, code), exit, "{status} {code:?}");

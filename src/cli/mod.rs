@@ -1,7 +1,7 @@
 //! Everything that a person types.
 //!
 //! Three kinds of commands live here. Those that speak HTTP to a running node (`store`, `get`, `ls`, `rm`,
-//! `pin`, `stat`, `status`, `peers`, `shards show`, `keys rotate`, `gc`, `log-level`); those that open the data
+//! `pin`, `block`, `stat`, `status`, `peers`, `replication`, `shards show`, `keys rotate`, `gc`, `log-level`); those that open the data
 //! directory themselves and are refused while a node runs (`init`, `verify`, `shards drop`); and those that
 //! need neither (`cid`, `config`, `completions`). `doctor` and `keys show` look at whatever is there.
 //!
@@ -10,6 +10,7 @@
 
 mod admin;
 mod blobs;
+mod block;
 mod cid;
 mod client;
 mod config;
@@ -24,6 +25,7 @@ mod network;
 mod offline;
 mod output;
 mod peers;
+mod replication;
 mod shards;
 mod status;
 mod store;
@@ -108,6 +110,10 @@ enum Command {
     Rm(blobs::RmArgs),
     /// Protect blobs from deletion, or stop protecting them
     Pin(blobs::PinArgs),
+    /// Refuse blobs for good: neither keep nor give them
+    Block(block::BlockArgs),
+    /// Stop refusing blobs
+    Unblock(block::UnblockArgs),
     /// Show what is known of a blob
     Stat(blobs::StatArgs),
     /// Compute the CID of files, without a node
@@ -117,6 +123,8 @@ enum Command {
     Status,
     /// List the peers of the running node, and whether others can reach it
     Peers(peers::PeersArgs),
+    /// Say where copies are wanting, and why
+    Replication(replication::ReplicationArgs),
     /// Show the node's shards, or give shards up
     #[command(subcommand)]
     Shards(shards::ShardsCommand),
@@ -211,10 +219,13 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
         Command::Ls(args) => blobs::list(context, &args).map(done),
         Command::Rm(args) => blobs::remove(context, &args).map(done),
         Command::Pin(args) => blobs::pin(context, &args).map(done),
+        Command::Block(args) => block::block(context, &args).map(done),
+        Command::Unblock(args) => block::unblock(context, &args).map(done),
         Command::Stat(args) => blobs::stat(context, &args).map(done),
         Command::Cid(args) => cid::run(context, &args).map(done),
         Command::Status => status::run(context),
         Command::Peers(args) => peers::run(context, &args).map(done),
+        Command::Replication(args) => replication::run(context, &args).map(done),
         Command::Shards(command) => shards::run(context, &command).map(done),
         Command::Config(command) => config::run(context, &command).map(done),
         Command::Keys(command) => keys::run(context, &command).map(done),
@@ -235,6 +246,8 @@ fn completions(shell: Shell) -> Result<(), CliError> {
         .map_err(CliError::Stdout)
 }
 
+#[cfg(test)]
+mod copies_tests;
 #[cfg(test)]
 mod exchange_tests;
 #[cfg(test)]

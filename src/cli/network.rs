@@ -211,6 +211,8 @@ mod tests {
                 agent: Some("bytecave/0.1.0".to_owned()),
                 rtt_ms: Some(12),
                 last_seen_ms: 5,
+                first_seen_ms: 1,
+                left_ms: None,
                 live: true,
                 announced: Some(Announced {
                     node_id: "n".to_owned(),

@@ -1,4 +1,4 @@
-//! `shards`: which shards the running node keeps and what is in them, and how shards that it keeps no
+//! `shards`: which shards the running node keeps, what is in them and who holds them, and how shards that it keeps no
 //! longer are dropped.
 
 use bytecave_core::{ShardRange, ShardSet};
@@ -14,11 +14,12 @@ use super::error::CliError;
 use super::network::range_in_short;
 use super::offline::{Offline, Watcher};
 use super::output::{Fields, json_line, line, short_size, size};
+use super::replication::{Holder, holders_in_short};
 
 /// Commands about shards.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ShardsCommand {
-    /// Show the running node's shards and what is in them
+    /// Show the running node's shards, what is in them, and who holds them
     Show {
         /// Also those that hold nothing
         #[arg(long)]
@@ -60,6 +61,8 @@ struct Shard {
     bytes: u64,
     #[serde(default)]
     dead_bytes: u64,
+    #[serde(default)]
+    holders: Vec<Holder>,
 }
 
 pub(crate) fn run(context: &Context, command: &ShardsCommand) -> Result<(), CliError> {
@@ -157,7 +160,7 @@ fn text(shards: &Shards, all: bool) -> String {
         return head.to_string();
     }
     let columns = format!(
-        "{:>6}  {:>10}  {:>11}  {:>11}",
+        "{:>6}  {:>10}  {:>11}  {:>11}  holders",
         "shard", "blobs", "content", "dead"
     );
     format!("{head}\n\n{columns}\n{}", rows.join("\n"))
@@ -165,11 +168,12 @@ fn text(shards: &Shards, all: bool) -> String {
 
 fn row(shard: &Shard) -> String {
     format!(
-        "{:>6}  {:>10}  {:>11}  {:>11}{}",
+        "{:>6}  {:>10}  {:>11}  {:>11}  {}{}",
         shard.number,
         shard.blobs,
         short_size(shard.bytes),
         short_size(shard.dead_bytes),
+        holders_in_short(&shard.holders),
         if shard.owned { "" } else { "  not ours" }
     )
 }
@@ -217,7 +221,10 @@ mod tests {
             "owned": [{ "start": 0, "end": 3 }, { "start": 7, "end": 7 }],
             "shards": [
                 { "shard": 0, "owned": true, "blobs": 0, "bytes": 0, "deadBytes": 0 },
-                { "shard": 1, "owned": true, "blobs": 2, "bytes": 2048, "deadBytes": 0 },
+                { "shard": 1, "owned": true, "blobs": 2, "bytes": 2048, "deadBytes": 0, "holders": [
+                    { "peerId": "12D3KooWabcdefgh", "here": false, "accepting": true, "live": true },
+                    { "peerId": "12D3KooWme", "here": true, "accepting": true, "live": true },
+                ] },
                 { "shard": 9, "owned": false, "blobs": 0, "bytes": 0, "deadBytes": 0 },
             ],
         }))
@@ -230,7 +237,8 @@ mod tests {
             .skip(1)
             .collect();
         assert_eq!(rows.len(), 2, "{text}");
-        assert!(rows[1].ends_with("not ours"), "{text}");
+        assert!(rows[0].ends_with("  …abcdefgh, here"), "{text}");
+        assert!(rows[1].ends_with("  -  not ours"), "{text}");
         assert_eq!(
             super::text(&shards, true).lines().count(),
             text.lines().count() + 1

@@ -12,7 +12,7 @@ use clap::Args;
 use futures_util::{Stream, StreamExt};
 use indicatif::ProgressBar;
 use reqwest::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
-use reqwest::{Body, Method};
+use reqwest::{Body, Method, StatusCode};
 use ring::digest::{Context as Sha256, SHA256};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -36,8 +36,12 @@ Examples:
   bytecave store photo.jpg notes.txt
   tar c dir | bytecave store --name dir.tar --type application/x-tar -
   CID=$(bytecave store -q photo.jpg)
+  bytecave store --replicas 3 photo.jpg
 
-Prints CID, size and name of each file. Storing the same bytes again changes nothing.")]
+Prints CID, size and name of each file. Storing the same bytes again changes nothing.
+
+With --replicas it also prints how many durable copies there are, of how many there shall be, and ends
+with 10 when they are fewer than asked for: the blob is stored, and the rest are made in the background.")]
 pub(crate) struct StoreArgs {
     /// Files; - is standard input
     #[arg(required = true, value_name = "FILE")]
@@ -58,9 +62,20 @@ pub(crate) struct StoreArgs {
     /// What the bytes must be; anything else is refused by the node
     #[arg(long, value_name = "CID")]
     expect: Option<BlobCid>,
+    /// Wait until this many nodes have it durably, this one included
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
+    replicas: Option<u32>,
     /// Print only the CID
     #[arg(short, long)]
     quiet: bool,
+}
+
+/// A node's answer, and what its status says.
+struct Answered {
+    stored: Stored,
+    new: bool,
+    /// Fewer copies than asked for.
+    fewer: bool,
 }
 
 /// A node's answer to a store: what is looked at, and all the rest for `--json`.
@@ -76,21 +91,44 @@ pub(crate) fn run(context: &Context, args: &StoreArgs) -> Result<(), CliError> {
     let client = context.client(Patience::Endless)?;
     let name = |path: &PathBuf| printable(&path.to_string_lossy());
     block_on(context.each(&args.files, name, async |path| {
-        let (stored, new) = store(context, &client, args, path).await?;
+        let answered = store(context, &client, args, path).await?;
+        let Answered { stored, new, fewer } = &answered;
         if context.out.json {
-            return json_line(&stored);
+            json_line(stored)?;
+        } else if args.quiet {
+            line(stored.cid)?;
+        } else {
+            let already = if *new { "" } else { "  (was here already)" };
+            let size = short_size(stored.size);
+            let copies = args.replicas.and_then(|_| stored.copies());
+            line(format_args!(
+                "{}  {size:>10}  {}{already}{}",
+                stored.cid,
+                name(path),
+                copies.unwrap_or_default()
+            ))?;
         }
-        if args.quiet {
-            return line(stored.cid);
+        match args.replicas {
+            Some(asked) if *fewer => Err(CliError::FewerCopies {
+                name: name(path),
+                asked,
+                confirmed: stored.replica("confirmed").unwrap_or_default(),
+            }),
+            _ => Ok(()),
         }
-        let already = if new { "" } else { "  (was here already)" };
-        let size = short_size(stored.size);
-        line(format_args!(
-            "{}  {size:>10}  {}{already}",
-            stored.cid,
-            name(path)
-        ))
     }))
+}
+
+impl Stored {
+    fn replica(&self, which: &str) -> Option<u64> {
+        self.rest.get("replicas")?.get(which)?.as_u64()
+    }
+
+    /// How many copies there are, of how many.
+    fn copies(&self) -> Option<String> {
+        let (confirmed, target) = (self.replica("confirmed")?, self.replica("target")?);
+        Some(format!("  ({confirmed} of {target} copies)"))
+    }
 }
 
 async fn store(
@@ -98,12 +136,13 @@ async fn store(
     client: &Client,
     args: &StoreArgs,
     path: &Path,
-) -> Result<(Stored, bool), CliError> {
+) -> Result<Answered, CliError> {
     let label = path.to_string_lossy();
     let bar = context.out.bar(length(path), &label);
     let watch = Watch::new(bar.clone());
+    let replicas = args.replicas.map(|n| ("replicas", n.to_string()));
     let mut request = client
-        .request(Method::POST, &["store"], &[])
+        .request(Method::POST, &["store"], replicas.as_slice())
         .header(CONTENT_TYPE, &args.content_type);
     if let Some(name) = kept_name(args, path) {
         request = request.header(CONTENT_DISPOSITION, disposition(&name));
@@ -140,10 +179,15 @@ async fn store(
         return Err(CliError::io("read", path)(failure));
     }
     let answer = answer?;
-    let new = answer.status().as_u16() == 201;
+    let status = answer.status();
     let stored: Stored = client.read_json(answer).await?;
     if stored.cid == actual {
-        Ok((stored, new))
+        Ok(Answered {
+            stored,
+            // Of what came with fewer copies it is not told.
+            new: status != StatusCode::OK,
+            fewer: status == StatusCode::ACCEPTED,
+        })
     } else {
         Err(CliError::WrongName {
             name: printable(&label),
