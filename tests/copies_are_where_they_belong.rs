@@ -101,14 +101,9 @@ fn slow_nodes_that_die_and_come_back_lose_nothing() {
     let mut cluster = seven();
     let over = AtomicBool::new(false);
     let kept: Mutex<BTreeSet<Blob>> = Mutex::default();
-    let urls: Vec<_> = cluster
-        .running()
-        .map(crate::harness::Running::address)
-        .collect();
-    let token: Vec<String> = cluster.homes.iter().map(Home::token).collect();
-    drop(urls);
+    let tokens: Vec<String> = cluster.homes.iter().map(Home::token).collect();
     let mut rounds = 0;
-    // Addresses change with each start, so each turn stores at those that run, while one is killed.
+    // The port changes with each start, so each turn asks anew where the nodes are.
     let begun = Instant::now();
     let seeds = AtomicU64::new(1_000_000);
     while begun.elapsed() < length {

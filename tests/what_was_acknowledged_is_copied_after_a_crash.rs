@@ -11,10 +11,7 @@ use crate::harness::{Home, Running, wait_for};
 
 const SHARDS: u64 = 16;
 
-fn keeping_all(
-    nodes: usize,
-    more: impl Fn(crate::harness::Home) -> crate::harness::Home,
-) -> Cluster {
+fn keeping_all(nodes: usize, more: impl Fn(Home) -> Home) -> Cluster {
     let all = r#"[{"start":0,"end":15}]"#.to_owned();
     Cluster::start(SHARDS, &vec![all; nodes], more)
 }
