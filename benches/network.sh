@@ -67,7 +67,8 @@ load() {
     "$bin/bytecave-load" --append "$results" "$@" >&2 || [[ $? -eq 3 ]] # Failed requests are named below the table.
 }
 limit() {
-    "$bin/bytecave-bench-network" limit "$1" --size "$2" --volume "$limit_volume" --append "$results" >&2
+    "$bin/bytecave-bench-network" limit "$1" --size "$2" --volume "$limit_volume" --append "$results" |
+        jq --raw-output '"\(.subject) limit \(.size)\n  throughput  \(.bytesPerSecond / 1e6 | round) MB/s"' >&2
 }
 with_pids() {
     local number
