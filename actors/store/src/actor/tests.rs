@@ -2,11 +2,11 @@
 use std::sync::{Arc, Mutex};
 
 use actix::{Actor, Context, Handler};
-use bytecave_core::{BlobCid, ShardCount, ShardSet};
+use bytecave_core::{BlobCid, ShardCount, ShardRange, ShardSet};
 use bytecave_messages::body::BlobBody;
 use bytecave_messages::budget::{Budget, Share};
 use bytecave_messages::ports::{StorePort, stop};
-use bytecave_messages::store::{Foreign, StoreCondition, Word};
+use bytecave_messages::store::{ByteRange, Foreign, InTransit, StoreCondition};
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 
@@ -85,6 +85,75 @@ fn blob(content: &'static [u8]) -> NewBlob {
     }
 }
 
+/// What the replicator asks, through the port.
+async fn asks_for_copies(port: &StorePort, first: &Stored, second: BlobCid) {
+    let digests = vec![first.cid.digest(), second.digest()];
+    let listed = port.list_digests(Share::Repair, first.shard).await.unwrap();
+    assert!(listed.iter().any(|listed| listed.digest == digests[0]));
+    port.delete(Share::Client, first.cid).await.unwrap();
+    port.renew_tombstones(digests.clone()).await.unwrap();
+    assert!(port.set_blocked(Share::Client, second, true).await.unwrap());
+    let standings = port.check(Share::Peer, digests).await.unwrap();
+    assert_eq!(standings, [Standing::Deleted, Standing::Blocked]);
+    let page = port.blocked(Share::Client, None, 10).await.unwrap();
+    assert_eq!((page.cids, page.next), (vec![second], None));
+    assert!(
+        port.set_blocked(Share::Client, second, false)
+            .await
+            .unwrap()
+    );
+    port.put(Share::Client, blob(b"first")).await.unwrap();
+}
+
+#[actix::test]
+async fn it_hands_out_what_is_in_transit() {
+    let dir = tempfile::tempdir().unwrap();
+    let count = ShardCount::new(16).unwrap();
+    let content: Vec<u8> = (0..5_u32 << 18).flat_map(u32::to_le_bytes).collect();
+    let shard = count.shard_of(&BlobCid::of(&content).digest());
+    let kept = ShardRange {
+        start: (u64::from(shard.get()) + 1) % 16,
+        end: (u64::from(shard.get()) + 1) % 16,
+    };
+    let shards = ShardSet::from_ranges(count, &[kept]).unwrap();
+    let mut options = EngineOptions::new(dir.path(), UnlockSecret::from_key([7; 32]), shards);
+    options.disk_reserve_bytes = Some(0);
+    let engine = Engine::open(options).unwrap();
+    let (deaths, _died) = mpsc::channel(1);
+    let actor = StoreActor::new(
+        engine,
+        StoreEvents {
+            stored: Vec::new(),
+            changed: Vec::new(),
+            part: Vec::new(),
+        },
+        DeathWatch::new(ActorName::Store, deaths),
+    )
+    .start();
+    let budget = Budget::new(ActorName::Store, 8);
+    let port = StorePort::new(&actor, budget.clone());
+    let new = NewBlob {
+        body: BlobBody::Whole(Bytes::from(content.clone())),
+        foreign: Foreign::Transit,
+        ..blob(b"")
+    };
+    let stored = port.put(Share::Client, new).await.unwrap();
+    let Some(InTransit::Disk(hold)) = stored.transit else {
+        panic!("it is in transit on disk: {stored:?}");
+    };
+    let range = Some(ByteRange::Last(1 << 20));
+    let read = port.read_transit(Share::Client, hold, range).await.unwrap();
+    let BlobBody::Stream(mut stream) = read.body else {
+        panic!("a large blob is streamed");
+    };
+    let mut tail = Vec::new();
+    while let Some(piece) = stream.next().await {
+        tail.extend_from_slice(&piece.unwrap());
+    }
+    assert!(content.ends_with(&tail) && tail.len() == 1 << 20);
+    stop(&actor.recipient()).await;
+}
+
 #[actix::test]
 async fn it_answers_tells_of_what_happens_and_stops_in_order() {
     let dir = tempfile::tempdir().unwrap();
@@ -118,6 +187,19 @@ async fn it_answers_tells_of_what_happens_and_stops_in_order() {
     let told = listener.heard.lock().unwrap().clone();
     let nudges = told.iter().filter(|event| event.starts_with("stored"));
     assert_eq!(nudges.count(), 1, "a duplicate is no news");
+    // What a peer brings is in no outbox, so nobody is told of it.
+    let by_peer = NewBlob {
+        word: Word::Peer,
+        durable: true,
+        ..blob(b"second")
+    };
+    let second = port.put(Share::Peer, by_peer).await.unwrap();
+    assert!(second.new);
+    listener.until("2 blobs").await;
+    let told = listener.heard.lock().unwrap().clone();
+    let nudges = told.iter().filter(|event| event.starts_with("stored"));
+    assert_eq!(nudges.count(), 1, "{told:?}");
+    asks_for_copies(&port, &stored, second.cid).await;
     assert_eq!(budget.snapshot().depth, 0, "every permit came back");
 
     stop(&actor.recipient()).await;

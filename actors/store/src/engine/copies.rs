@@ -2,6 +2,7 @@
 //! stand, and that tombstones stay while peers list what was deleted here.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytecave_core::{Digest, Fingerprint, ShardId};
@@ -211,6 +212,17 @@ fn list_digests(
             .then(other.declined.cmp(&one.declined))
     });
     listed.dedup_by_key(|listed| listed.digest);
+    if sum != counters.fingerprint {
+        let mut all = Fingerprint::EMPTY;
+        listed.iter().for_each(|listed| all.add(&listed.digest));
+        if all != counters.fingerprint {
+            inner.stats.uneven_lists.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(
+                %shard,
+                "the fingerprint is not that of what is here: `bytecave verify --repair` counts anew"
+            );
+        }
+    }
     Ok(listed.into())
 }
 

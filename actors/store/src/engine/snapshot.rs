@@ -93,6 +93,7 @@ fn gauges(inner: &Inner) -> Vec<(&'static str, u64)> {
             "commit_bytes_total",
             stats.group_bytes.load(Ordering::Relaxed),
         ),
+        ("commit_syncs_total", stats.syncs.load(Ordering::Relaxed)),
         (
             "commit_paced_milliseconds_total",
             stats.paced_ms.load(Ordering::Relaxed),
@@ -103,6 +104,10 @@ fn gauges(inner: &Inner) -> Vec<(&'static str, u64)> {
         (
             "damaged_reads_total",
             stats.damaged_reads.load(Ordering::Relaxed),
+        ),
+        (
+            "uneven_lists_total",
+            stats.uneven_lists.load(Ordering::Relaxed),
         ),
         ("readers_depth", bytes(inner.readers.depth())),
         ("sealers_depth", bytes(inner.sealers.depth())),

@@ -82,6 +82,8 @@ pub(crate) struct Stats {
     pub(crate) operations: AtomicU64,
     /// Bytes in them.
     pub(crate) group_bytes: AtomicU64,
+    /// Syncs of the log.
+    pub(crate) syncs: AtomicU64,
     /// Milliseconds that the commit thread waited for memtables to be flushed.
     pub(crate) paced_ms: AtomicU64,
     /// Reads that found damage.
@@ -90,6 +92,8 @@ pub(crate) struct Stats {
     pub(crate) ingested: AtomicU64,
     /// Families collected.
     pub(crate) collected: AtomicU64,
+    /// Lists of digests that did not sum up to the fingerprint of their shard.
+    pub(crate) uneven_lists: AtomicU64,
     /// Numbers temporary files.
     pub(crate) uploads: AtomicU64,
 }

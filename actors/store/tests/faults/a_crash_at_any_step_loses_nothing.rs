@@ -108,6 +108,12 @@ fn nonce(number: u64) -> Digest {
 
 /// Runs the child with a crash point set; it must die of it.
 fn crash(dir: &Path, answers: &str, point: &str, after: usize) {
+    let child = concat!(module_path!(), "::child").trim_start_matches("faults::");
+    crash_child(child, dir, answers, point, after);
+}
+
+/// The same for the child that is the test `child`.
+pub(crate) fn crash_child(child: &str, dir: &Path, answers: &str, point: &str, after: usize) {
     fs::write(dir.join(answers), "").unwrap();
     let setting = if after == 0 {
         format!("{point}=return")
@@ -118,7 +124,7 @@ fn crash(dir: &Path, answers: &str, point: &str, after: usize) {
     let output = File::create(&log).unwrap();
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "--ignored", "--nocapture", "--test-threads=1"])
-        .arg(concat!(module_path!(), "::child").trim_start_matches("faults::"))
+        .arg(child)
         .env("FAILPOINTS", &setting)
         .current_dir(dir)
         .stdout(Stdio::null())

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use bytecave_core::{BlobCid, Digest};
+use bytecave_core::{BlobCid, Digest, ShardRange, ShardSet};
 use bytecave_messages::store::StoreError;
 use bytecave_store::engine::OpenError;
 use bytecave_store::offline::{Mode, OfflineError, verify};
@@ -150,4 +150,45 @@ fn a_whole_database_is_salvaged_without_loss() {
     assert!(!store.use_nonce(&engine, nonce));
     drop(engine);
     assert_eq!(store.verified_clean(), 6);
+}
+
+#[test]
+fn deletions_and_blocks_are_salvaged_and_what_was_in_transit_is_not() {
+    let mut store = Store::new();
+    let range = [ShardRange { start: 0, end: 7 }];
+    let count = store.options.shards.count();
+    store.options.shards = ShardSet::from_ranges(count, &range).unwrap();
+    let engine = store.open();
+    let contents = store.contents_of(3, 5000, 4);
+    let cids: Vec<BlobCid> = contents[..3]
+        .iter()
+        .map(|content| store.put(&engine, content))
+        .collect();
+    store.delete(&engine, cids[1]).unwrap();
+    let never_here = BlobCid::of(&contents[3]);
+    for cid in [cids[2], never_here] {
+        assert!(store.set_blocked(&engine, cid, true));
+    }
+    let passing = store.contents_of(12, LARGE, 1).remove(0);
+    let hold = store.pass(&engine, &passing);
+    drop(engine);
+    drop(hold);
+    let table = store.tables("transit", b'c').remove(0);
+    fs::remove_file(table).unwrap();
+    assert!(matches!(store.refusal(), OpenError::Damaged { .. }));
+
+    let salvaged = store.verify(Mode::Salvage).salvaged.unwrap();
+    assert_eq!((salvaged.blobs, salvaged.lost_blobs), (1, 0));
+    assert!(store.tables("transit", b'c').is_empty());
+    assert_eq!(store.verified_clean(), 1);
+    let engine = store.open();
+    expect_whole(&engine, &contents[0]);
+    assert_eq!(store.expect_even(&engine), 2);
+    for cid in [cids[2], never_here] {
+        let blocked = StoreError::Blocked { cid };
+        assert_eq!(get(&engine, cid).unwrap_err(), blocked);
+        assert!(store.set_blocked(&engine, cid, false));
+    }
+    assert_eq!(store.expect_even(&engine), 2);
+    drop(store.pass(&engine, &passing));
 }

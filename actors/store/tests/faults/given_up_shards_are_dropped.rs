@@ -70,3 +70,37 @@ fn only_shards_that_are_not_ours_go_and_they_go_whole() {
     store.options.shards = shards(&store, 0, 15);
     assert_eq!(store.open().snapshot().blobs, 3);
 }
+
+#[test]
+fn what_was_deleted_or_blocked_in_them_counts_no_more_and_stays_blocked() {
+    let mut store = Store::new();
+    let engine = store.open();
+    for shard in [2, 12] {
+        for (at, content) in store.contents_of(shard, 5000, 3).iter().enumerate() {
+            let cid = store.put(&engine, content);
+            match at {
+                0 => store.delete(&engine, cid).unwrap(),
+                1 => assert!(store.set_blocked(&engine, cid, true)),
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(store.expect_even(&engine), 4);
+    drop(engine);
+    store.options.shards = shards(&store, 0, 7);
+    drop(store.open());
+    drop_shards(&store.options, &shards(&store, 8, 15), &mut |_| ()).unwrap();
+    store.options.shards = shards(&store, 0, 15);
+    let engine = store.open();
+    assert_eq!(store.expect_even(&engine), 2, "those of shard 2 are left");
+    for shard in [2, 12] {
+        let content = &store.contents_of(shard, 5000, 3)[1];
+        let cid = BlobCid::of(content);
+        let refused = store.try_put(&engine, content).unwrap_err();
+        assert_eq!(refused, StoreError::Blocked { cid });
+        assert!(store.set_blocked(&engine, cid, false));
+    }
+    store.expect_even(&engine);
+    drop(engine);
+    assert_eq!(store.verified_clean(), 1);
+}

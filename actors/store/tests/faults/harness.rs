@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use bytecave_core::{BlobCid, Digest, ShardCount, ShardId, ShardSet};
+use bytecave_core::{BlobCid, Digest, Fingerprint, ShardCount, ShardId, ShardSet};
 use bytecave_messages::body::{BlobBody, BodyError};
 use bytecave_messages::ports::NewBlob;
 #[cfg(feature = "failpoints")]
 use bytecave_messages::store::BlobInfo;
-use bytecave_messages::store::{Foreign, StoreError, Stored, Word};
+use bytecave_messages::store::{Foreign, InTransit, StoreError, Stored, TransitHold, Word};
 use bytecave_store::engine::{Engine, EngineOptions, OpenError, Opened, UnlockSecret};
 use bytecave_store::offline::{Mode, Unfinished, VerifyReport, verify};
 use bytes::Bytes;
@@ -80,6 +80,45 @@ impl Store {
             durable: false,
             foreign: Foreign::Refuse,
         }))
+    }
+
+    /// Has a large blob of others' shard in transit.
+    pub(crate) fn pass(&self, engine: &Engine, content: &[u8]) -> TransitHold {
+        let stored = self.runtime.block_on(engine.put(NewBlob {
+            body: BlobBody::Whole(Bytes::copy_from_slice(content)),
+            expected: None,
+            content_type: None,
+            file_name: None,
+            word: Word::Client,
+            durable: false,
+            foreign: Foreign::Transit,
+        }));
+        match stored.unwrap().transit {
+            Some(InTransit::Disk(hold)) => hold,
+            other => panic!("it is in transit on disk: {other:?}"),
+        }
+    }
+
+    pub(crate) fn set_blocked(&self, engine: &Engine, cid: BlobCid, blocked: bool) -> bool {
+        self.runtime
+            .block_on(engine.set_blocked(cid, blocked))
+            .unwrap()
+    }
+
+    /// Every list of digests sums up to the fingerprint of its shard; gives how many are declined.
+    pub(crate) fn expect_even(&self, engine: &Engine) -> usize {
+        let mut declined = 0;
+        for shard in engine.snapshot().shards {
+            let listed = self
+                .runtime
+                .block_on(engine.list_digests(shard.shard))
+                .unwrap();
+            let mut sum = Fingerprint::EMPTY;
+            listed.iter().for_each(|listed| sum.add(&listed.digest));
+            assert_eq!(sum, shard.fingerprint, "shard {}", shard.shard);
+            declined += listed.iter().filter(|listed| listed.declined).count();
+        }
+        declined
     }
 
     pub(crate) fn put(&self, engine: &Engine, content: &[u8]) -> BlobCid {

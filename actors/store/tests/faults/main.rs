@@ -5,6 +5,8 @@
 
 #[cfg(feature = "failpoints")]
 mod a_crash_at_any_step_loses_nothing;
+#[cfg(feature = "failpoints")]
+mod a_crash_leaves_nothing_in_transit_and_no_block_undone;
 mod a_damaged_database_is_salvaged;
 mod a_full_disk_refuses_and_recovers;
 mod a_wrong_count_is_repaired;

@@ -127,19 +127,27 @@ fn run(inner: &Arc<Inner>) {
                 due = Some(Instant::now() + inner.options.batch_sync_interval);
             }
         } else if matches!(next, Next::Closed) {
-            sync_log(inner);
+            // What goes wrong is noted, and nobody waits for it.
+            let _ = sync_log(inner);
             return;
         }
         if due.is_some_and(|due| due <= Instant::now()) {
-            sync_log(inner);
+            let _ = sync_log(inner);
             due = None;
         }
     }
 }
 
-fn sync_log(inner: &Inner) {
-    if let Err(error) = inner.db.flush_wal(true) {
-        inner.health.note_failure(&error);
+fn sync_log(inner: &Inner) -> Result<(), StoreError> {
+    match inner.db.flush_wal(true) {
+        Ok(()) => {
+            inner.stats.syncs.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+        Err(error) => {
+            let error = inner.health.note_failure(&error);
+            Err(inner.with_figures(error))
+        }
     }
 }
 
@@ -298,11 +306,11 @@ impl<'a> Group<'a> {
         let strict = self.inner.options.durability == Durability::Strict;
         if batch.is_empty() {
             // What somebody wants to be certain of was written before, and is synced if strict.
-            return if self.must_sync && !strict {
-                self.sync_log()
-            } else {
-                Ok(false)
-            };
+            let needed = self.must_sync && !strict;
+            if needed {
+                sync_log(self.inner)?;
+            }
+            return Ok(needed);
         }
         let bytes = batch.size_in_bytes() as u64;
         let sync = self.must_sync || strict && self.awaited;
@@ -313,18 +321,12 @@ impl<'a> Group<'a> {
                     .stats
                     .group_bytes
                     .fetch_add(bytes, Ordering::Relaxed);
+                self.inner
+                    .stats
+                    .syncs
+                    .fetch_add(u64::from(sync), Ordering::Relaxed);
                 Ok(sync)
             }
-            Err(error) => {
-                let error = self.inner.health.note_failure(&error);
-                Err(self.inner.with_figures(error))
-            }
-        }
-    }
-
-    fn sync_log(&self) -> Result<bool, StoreError> {
-        match self.inner.db.flush_wal(true) {
-            Ok(()) => Ok(true),
             Err(error) => {
                 let error = self.inner.health.note_failure(&error);
                 Err(self.inner.with_figures(error))

@@ -10,7 +10,7 @@ use crate::engine::state::Found;
 
 const MIB: usize = 1 << 20;
 
-fn meta(cave: &Cave, cid: BlobCid) -> (ShardId, [u8; 32], BlobMeta) {
+pub(super) fn meta(cave: &Cave, cid: BlobCid) -> (ShardId, [u8; 32], BlobMeta) {
     let inner = &cave.engine().inner;
     let digest = cid.digest();
     let shard = inner.shard_of(&digest);
@@ -26,7 +26,7 @@ fn meta(cave: &Cave, cid: BlobCid) -> (ShardId, [u8; 32], BlobMeta) {
 }
 
 /// Flips a bit of a stored value.
-fn flip(cave: &Cave, shard: ShardId, key: &[u8]) {
+pub(super) fn flip(cave: &Cave, shard: ShardId, key: &[u8]) {
     let inner = &cave.engine().inner;
     let handle = inner.place(shard).unwrap().handle;
     let mut value = inner.db.get_cf(&handle, key).unwrap().unwrap();

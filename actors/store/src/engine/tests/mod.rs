@@ -2,13 +2,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod blobs;
+mod blocks;
+mod copies;
 mod damage;
 mod deletes;
 mod listing;
 mod nonces;
 mod opening;
 mod rotation;
+mod transit;
 mod uploads;
+mod words;
 
 use std::time::{Duration, Instant};
 
@@ -79,8 +83,7 @@ impl Cave {
     }
 
     async fn put(&self, content: &[u8]) -> Result<Stored, StoreError> {
-        let body = BlobBody::Whole(Bytes::copy_from_slice(content));
-        self.engine().put(blob(body)).await
+        self.engine().put(whole(content)).await
     }
 
     async fn read(&self, cid: BlobCid, range: Option<ByteRange>) -> Result<Vec<u8>, StoreError> {
@@ -119,6 +122,16 @@ fn blob(body: BlobBody) -> NewBlob {
         durable: false,
         foreign: Foreign::Refuse,
     }
+}
+
+/// `content` at once.
+fn whole(content: &[u8]) -> NewBlob {
+    blob(BlobBody::Whole(Bytes::copy_from_slice(content)))
+}
+
+fn gauge(snapshot: &StoreSnapshot, name: &str) -> u64 {
+    let mut gauges = snapshot.gauges.iter();
+    gauges.find(|gauge| gauge.0 == name).unwrap().1
 }
 
 /// `content` as a stream of pieces of `step` bytes.
