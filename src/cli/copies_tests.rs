@@ -7,6 +7,7 @@ use std::fs;
 use bytecave_core::BlobCid;
 
 use super::exchange_tests::{NOBODY, command, exit};
+use super::exit::Exit;
 use super::fake::{FakeNode, answer};
 
 #[test]
@@ -32,7 +33,7 @@ fn copies_are_asked_for_and_fewer_have_a_code_of_their_own() {
                     )
                 );
             }
-            let ended = ended.map_or_else(|error| error.exit().code(), |exit| exit.code());
+            let ended = ended.map_or_else(|error| error.exit().code(), Exit::code);
             assert_eq!(ended, code, "{status} {flags:?}");
             let request = node.request();
             assert!(
