@@ -24,7 +24,7 @@ use crate::options::ReplicatorOptions;
 use crate::outbox::Outbox;
 use crate::place::Placer;
 use crate::policy::{self, StorePolicy};
-use crate::receive::{Receiver, now_ms};
+use crate::receive::{Receiver, Strangers, now_ms};
 use crate::reconcile::{Reconciler, ReconcilerParts};
 use crate::serve;
 
@@ -76,6 +76,7 @@ impl ReplicatorActor {
         };
         let holders = Holders::new(rules, facts.clone());
         let patience = Patience::of(p2p.request_timeout.as_duration());
+        let strangers = Strangers::new(replication.stranger_quota.get());
         let placer = Placer::new(
             store.clone(),
             swarm.clone(),
@@ -85,6 +86,7 @@ impl ReplicatorActor {
         let reconciler = Reconciler::new(ReconcilerParts {
             settings: replication,
             state_file,
+            admission: policy::admission(&p2p, has_registry),
             store: store.clone(),
             swarm: swarm.clone(),
             facts: facts.clone(),
@@ -98,6 +100,9 @@ impl ReplicatorActor {
                 facts: facts.clone(),
                 admission: policy::admission(&p2p, has_registry),
                 policy: StorePolicy::new(&p2p),
+                holders: holders.clone(),
+                conduct: conduct.clone(),
+                strangers,
                 now_ms,
             },
             lister: Lister::new(store.clone(), facts.clone()),

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytecave_core::{BlobCid, ShardCount, ShardId, ShardSet};
-use bytecave_messages::store::{ShardCounters, StoreCondition, StoreSnapshot};
+use bytecave_messages::store::{Durability, ShardCounters, StoreCondition, StoreSnapshot};
 
 /// The store at one moment. Clones share the latest.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +21,8 @@ pub(crate) struct StoreFacts {
     pub(crate) full: bool,
     /// Whether new blobs are taken.
     pub(crate) accepting: bool,
+    /// Whether all that is here is on disk.
+    pub(crate) synced: bool,
     /// The storage limit in sealed bytes.
     pub(crate) quota_bytes: u64,
     /// Counters of every shard that has a family here, ascending.
@@ -36,6 +38,7 @@ impl Facts {
             blobs: snapshot.blobs,
             full: snapshot.condition == StoreCondition::Full,
             accepting: snapshot.condition == StoreCondition::Writable,
+            synced: snapshot.durability == Durability::Strict,
             quota_bytes: snapshot.quota_bytes,
             shards: snapshot.shards.clone(),
         };

@@ -132,7 +132,12 @@ impl Lister {
             match self.store.info(Share::Peer, *cid).await {
                 Ok(info) if info.quarantined => {}
                 Ok(_) => cids.push(*cid),
-                Err(StoreError::NotFound { .. } | StoreError::Damaged { .. }) => {}
+                Err(
+                    StoreError::NotFound { .. }
+                    | StoreError::Damaged { .. }
+                    | StoreError::Deleted { .. }
+                    | StoreError::Blocked { .. },
+                ) => {}
                 Err(error) => return Err(refusal(error, 0)),
             }
         }

@@ -3,14 +3,16 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use bytecave_core::{PeerId, ShardCount, ShardSet};
-use bytecave_messages::swarm::{PeerInfo, PeerView, SwarmSnapshot};
+use bytecave_core::{PeerId, ShardCount, ShardId, ShardSet};
+use bytecave_messages::swarm::{ConnectionKind, PeerInfo, PeerView, SwarmSnapshot};
 
 use crate::facts::{Facts, StoreFacts};
 use crate::placement::{Member, Placement, Weight};
 
 /// Whoever speaks this keeps copies as we do; others are served, and counted by nobody.
 pub(crate) const REPLICATE: &str = "/bytecave/replicate/2.0.0";
+/// What programs of the first version take copies by.
+const REPLICATE_V1: &str = "/bytecave/replicate/1.0.0";
 /// A peer that was met later than this is on probation, where there is one.
 const PROBATION: Duration = Duration::from_hours(24);
 
@@ -104,6 +106,21 @@ impl Holders {
             .clone()
     }
 
+    /// Connected peers of the first version that may take a copy of a blob of `shard`, the nearest first.
+    /// Their copies count for nothing, since nothing is known of how they keep them.
+    pub(crate) fn uncounted(&self, shard: ShardId) -> Vec<PeerId> {
+        let network = self.network();
+        let peers = network.as_ref().map_or(&[][..], |network| &network.peers);
+        let mut found: Vec<_> = peers
+            .iter()
+            .filter(|peer| peer.live && peer.connection == Some(ConnectionKind::Direct))
+            .filter(|peer| takes_uncounted(peer.info.as_ref(), shard))
+            .map(|peer| (peer.rtt_ms.unwrap_or(u64::MAX), peer.peer_id))
+            .collect();
+        found.sort_unstable();
+        found.into_iter().map(|(_, peer)| peer).collect()
+    }
+
     fn write(&self, change: impl FnOnce(&mut Latest)) {
         let latest = self.0.latest.write();
         change(&mut latest.unwrap_or_else(PoisonError::into_inner));
@@ -140,6 +157,22 @@ fn members(rules: &Rules, facts: &StoreFacts, network: Option<&SwarmSnapshot>) -
     }));
     members.sort_unstable_by_key(|member| member.peer);
     members
+}
+
+/// Whether a peer takes copies in the form of the first version alone, and does not say that it keeps
+/// other shards.
+fn takes_uncounted(info: Option<&PeerInfo>, shard: ShardId) -> bool {
+    let speaks = |wanted: &str| {
+        info.is_some_and(|info| info.protocols.iter().any(|protocol| protocol == wanted))
+    };
+    let ranges = info.and_then(|info| info.shards.as_ref());
+    let shard = u64::from(shard.get());
+    let keeps = ranges.is_none_or(|ranges| {
+        ranges
+            .iter()
+            .any(|range| (range.start..=range.end).contains(&shard))
+    });
+    speaks(REPLICATE_V1) && !speaks(REPLICATE) && keeps
 }
 
 /// The shards that a peer says it keeps, if it counts them as we do.

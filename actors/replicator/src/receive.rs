@@ -4,23 +4,34 @@
 //! itself, and only then by the bytes. A nonce is used up last of all, right before the bytes are
 //! stored: what was refused before that can be sent again as it is. Only what the store itself sheds
 //! then has to be signed again.
+//!
+//! What a peer sends is kept here and never brought to others: whoever took the blob from its client
+//! does that.
+
+mod strangers;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytecave_core::{BlobCid, VerifiedStore};
+use bytecave_core::{BlobCid, PeerId, VerifiedStore};
 use bytecave_messages::body::BlobBody;
 use bytecave_messages::budget::Share;
 use bytecave_messages::ports::{NewBlob, StorePort};
-use bytecave_messages::store::{Foreign, Word};
+use bytecave_messages::store::{Foreign, Standing, StoreError, Stored, Word};
 use bytecave_messages::swarm::{
-    Admission, InboundReplica, InboundStore, Kept, Refusal, ReplicaBody,
+    Admission, InboundReplica, InboundStore, Kept, Refusal, ReplicaBody, StatedBlob,
 };
-use bytes::Bytes;
 
+use crate::conduct::{Conduct, Deed};
 use crate::facts::Facts;
+use crate::holders::Holders;
 use crate::policy::{self, Permission, StorePolicy};
 use crate::refuse::refusal;
 use crate::{media_type, verify};
+use strangers::Room;
+pub(crate) use strangers::Strangers;
+
+const FALSE_BEFORE: &str =
+    "it sent or gave what is false, and is heard again when some hours have passed";
 
 /// Takes blobs in.
 #[derive(Debug, Clone)]
@@ -29,6 +40,9 @@ pub(crate) struct Receiver {
     pub(crate) facts: Facts,
     pub(crate) admission: Admission,
     pub(crate) policy: StorePolicy,
+    pub(crate) holders: Holders,
+    pub(crate) conduct: Conduct,
+    pub(crate) strangers: Strangers,
     /// Milliseconds since 1970.
     pub(crate) now_ms: fn() -> u64,
 }
@@ -52,21 +66,95 @@ impl Receiver {
             permit,
         } = replica;
         let cid = blob.cid;
-        let admitted = self.admission.admits(&from).and_then(|()| self.room(&cid));
-        let kept = match (admitted, body) {
-            (Ok(()), ReplicaBody::Here(bytes)) => {
-                self.put(bytes, Some(cid), blob.content_type, Word::Peer)
-                    .await
-            }
-            (Ok(()), ReplicaBody::Offered(_)) => Err(Refusal::Busy),
-            (Err(refused), _) => Err(refused),
-        };
+        let kept = self.take(&from, blob, body).await;
         match &kept {
             Ok(kept) => tracing::debug!(%from, ?cid, known = kept.already_stored, "replica kept"),
             Err(refused) => tracing::debug!(%from, ?cid, %refused, "replica refused"),
         }
         answer.send(kept);
         drop(permit);
+    }
+
+    /// Decides by what is stated alone; only then the bytes may come.
+    async fn take(
+        &self,
+        from: &PeerId,
+        blob: StatedBlob,
+        body: ReplicaBody,
+    ) -> Result<Kept, Refusal> {
+        let (cid, size) = (blob.cid, blob.size);
+        self.admission.admits(from)?;
+        if self.conduct.is_blocked(from) {
+            return Err(Refusal::NotAdmitted(FALSE_BEFORE));
+        }
+        self.room(&cid)?;
+        if self.is_here(&cid).await? {
+            return Ok(Kept {
+                cid,
+                already_stored: true,
+            });
+        }
+        let room = self.room_of(from, &blob)?;
+        let body = match body {
+            ReplicaBody::Here(bytes) => BlobBody::Whole(bytes),
+            ReplicaBody::Offered(offer) => offer.accept(),
+        };
+        let stored = self.put(body, Some(cid), blob.content_type, Word::Peer);
+        let stored = match stored.await {
+            Ok(stored) => stored,
+            Err(error) => {
+                if matches!(error, StoreError::Mismatch { .. }) {
+                    self.conduct.note(from, Deed::Lied);
+                }
+                return Err(refusal(error, size));
+            }
+        };
+        if let Some(room) = room.filter(|_| stored.new) {
+            room.fill();
+        }
+        // The bytes are those of the CID, and stay; what was said of them beside that is not true.
+        let false_root = blob.blob_root.is_some_and(|root| root != stored.blob_root);
+        if false_root || stored.size != size {
+            self.conduct.note(from, Deed::Lied);
+            let actual = if false_root {
+                stored.blob_root.to_string()
+            } else {
+                cid.digest().to_hex()
+            };
+            return Err(Refusal::Mismatch { actual });
+        }
+        Ok(Kept {
+            cid,
+            already_stored: !stored.new,
+        })
+    }
+
+    /// Whether it is here already, as durably as a peer may rely on. Where this node answers its own
+    /// clients before a blob is on disk, it is taken once more, since that is synced.
+    async fn is_here(&self, cid: &BlobCid) -> Result<bool, Refusal> {
+        let standing = self.store.check(Share::Peer, vec![cid.digest()]).await;
+        match standing.map_err(|error| refusal(error, 0))?.first() {
+            Some(Standing::Deleted) => Err(Refusal::Declined),
+            Some(Standing::Blocked) => Err(Refusal::Blocked),
+            Some(Standing::Here) => Ok(self.facts.get().is_some_and(|facts| facts.synced)),
+            Some(Standing::Absent | Standing::Damaged) | None => Ok(false),
+        }
+    }
+
+    /// Room for a blob of a stranger's; none is needed by one that holds the shard as this node does,
+    /// or that the operator listed.
+    fn room_of(&self, from: &PeerId, blob: &StatedBlob) -> Result<Option<Room>, Refusal> {
+        let (me, placement) = (self.holders.me(), self.holders.placement());
+        let fellows = placement.is_some_and(|placement| {
+            let shard = placement.shard_of(&blob.cid);
+            placement.holds(from, shard) && placement.holds(&me, shard)
+        });
+        if fellows || self.admission != Admission::Everyone {
+            return Ok(None);
+        }
+        let limit = self.facts.get().map_or(0, |facts| facts.quota_bytes);
+        let room = self.strangers.room(from, blob.size, limit);
+        room.map(Some).ok_or(Refusal::Full)
     }
 
     /// Answers a client of the network that stores.
@@ -109,8 +197,14 @@ impl Receiver {
             expected = Some(cid);
         }
         let body = std::mem::take(&mut request.body);
-        self.put(body, expected, request.content_type.take(), Word::Client)
-            .await
+        let (size, content_type) = (body.len() as u64, request.content_type.take());
+        let body = BlobBody::Whole(body);
+        let stored = self.put(body, expected, content_type, Word::Client).await;
+        let stored = stored.map_err(|error| refusal(error, size))?;
+        Ok(Kept {
+            cid: stored.cid,
+            already_stored: !stored.new,
+        })
     }
 
     /// Uses the nonce of an authorization up.
@@ -140,14 +234,13 @@ impl Receiver {
 
     async fn put(
         &self,
-        body: Bytes,
+        body: BlobBody,
         expected: Option<BlobCid>,
         content_type: Option<String>,
         word: Word,
-    ) -> Result<Kept, Refusal> {
-        let size = body.len() as u64;
+    ) -> Result<Stored, StoreError> {
         let blob = NewBlob {
-            body: BlobBody::Whole(body),
+            body,
             expected,
             content_type: media_type::believed(content_type),
             file_name: None,
@@ -155,13 +248,7 @@ impl Receiver {
             durable: true,
             foreign: Foreign::Refuse,
         };
-        match self.store.put(Share::Peer, blob).await {
-            Ok(stored) => Ok(Kept {
-                cid: stored.cid,
-                already_stored: !stored.new,
-            }),
-            Err(error) => Err(refusal(error, size)),
-        }
+        self.store.put(Share::Peer, blob).await
     }
 }
 

@@ -24,9 +24,15 @@ pub(crate) fn refusal(error: StoreError, size: u64) -> Refusal {
         StoreError::Blocked { .. } => Refusal::Blocked,
         StoreError::Unavailable => Refusal::Unavailable("the node is stopping"),
         StoreError::ReadOnly { .. } => Refusal::Unavailable("the store is read-only"),
+        // Whoever sent it, and hears this if it is still there.
+        StoreError::Body(
+            error @ (BodyError::Stopped { .. }
+            | BodyError::TooSlow { .. }
+            | BodyError::Malformed { .. }),
+        ) => Refusal::Invalid(error.to_string()),
         StoreError::RangeNotSatisfiable { .. }
         | StoreError::Pinned { .. }
-        | StoreError::Body(_) => {
+        | StoreError::Body(BodyError::StoreFailed) => {
             tracing::error!(%error, "the store gave an answer that fits no request of a peer");
             Refusal::Unavailable("the store failed")
         }
@@ -79,6 +85,18 @@ mod tests {
             (quota, "storage full"),
             (disk, "storage full"),
             (StoreError::Damaged { cid }, "the blob is damaged here"),
+            (
+                StoreError::Deleted { cid },
+                "Blob not found: declined, it was deleted from this node",
+            ),
+            (
+                StoreError::Blocked { cid },
+                "Blob not found: blocked on this node",
+            ),
+            (
+                StoreError::Body(BodyError::Stopped { received: 3 }),
+                "Invalid request: the sender stopped after 3 bytes",
+            ),
             (
                 StoreError::TooLarge { limit_bytes: 5 },
                 "the blob of 7 bytes is larger than the 5 bytes allowed here",

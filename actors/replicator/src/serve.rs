@@ -1,8 +1,10 @@
 //! Giving a peer or a relay a blob that is stored here. The network is never asked on their behalf.
 
+use bytecave_core::BlobCid;
 use bytecave_messages::budget::Share;
 use bytecave_messages::ports::StorePort;
-use bytecave_messages::swarm::{InboundRetrieve, ServedBlob};
+use bytecave_messages::store::{Standing, StoreError};
+use bytecave_messages::swarm::{InboundRetrieve, Refusal, ServedBlob};
 
 use crate::refuse::refusal;
 
@@ -24,7 +26,11 @@ pub(crate) async fn retrieve(store: StorePort, wanted: InboundRetrieve) {
         content_type: read.info.content_type,
         body: read.body,
     });
-    let served = served.map_err(|error| refusal(error, 0));
+    let served = match served {
+        Ok(served) => Ok(served),
+        Err(StoreError::NotFound { .. }) => Err(absence(&store, &cid).await),
+        Err(error) => Err(refusal(error, 0)),
+    };
     if let Err(refused) = &served {
         tracing::debug!(%from, ?cid, %refused, "blob not served");
     }
@@ -32,11 +38,20 @@ pub(crate) async fn retrieve(store: StorePort, wanted: InboundRetrieve) {
     drop(permit);
 }
 
+/// Why a blob is not here: a peer that counts copies need not ask again for what was deleted or blocked.
+async fn absence(store: &StorePort, cid: &BlobCid) -> Refusal {
+    let standing = store.check(Share::Peer, vec![cid.digest()]).await;
+    match standing.as_deref() {
+        Ok([Standing::Deleted]) => Refusal::Declined,
+        Ok([Standing::Blocked]) => Refusal::Blocked,
+        _ => Refusal::NotFound,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use bytecave_core::BlobCid;
-    use bytecave_messages::swarm::{Answer, Origin, Refusal};
+    use bytecave_messages::swarm::{Answer, Origin};
 
     use super::*;
     use crate::fakes::{FakeStore, peer, permit, read_all};
@@ -72,5 +87,24 @@ mod tests {
         let damaged = store.seed(b"damaged", None);
         store.quarantine(&damaged);
         assert_eq!(ask(&store, damaged).await.unwrap_err(), Refusal::Damaged);
+    }
+
+    #[actix::test]
+    async fn what_was_deleted_or_blocked_is_declined_in_the_published_words() {
+        let store = FakeStore::start();
+        let (deleted, blocked) = (store.seed(b"one", None), store.seed(b"other", None));
+        store.deleted(&deleted);
+        store.blocked(&blocked);
+        let declined = ask(&store, deleted).await.unwrap_err();
+        assert_eq!(declined, Refusal::Declined);
+        let refused = ask(&store, blocked).await.unwrap_err();
+        assert_eq!(refused, Refusal::Blocked);
+        for refusal in [declined, refused] {
+            let text = refusal.to_string();
+            assert!(text.starts_with("Blob not found"), "{text}");
+        }
+        store.fail_with(StoreError::Unavailable);
+        let stopping = Refusal::Unavailable("the node is stopping");
+        assert_eq!(ask(&store, deleted).await.unwrap_err(), stopping);
     }
 }

@@ -136,6 +136,17 @@ async fn damaged_blobs_are_not_listed() {
 }
 
 #[actix::test]
+async fn what_was_deleted_or_blocked_is_not_listed() {
+    let node = Node::with(4);
+    node.store.deleted(&node.cids[0]);
+    node.store.blocked(&node.cids[2]);
+    let left = [node.cids[1], node.cids[3]];
+    assert_eq!(node.page(1, 10, 0).await.unwrap().cids, left);
+    let which = HaveListAsk::Which(node.cids.clone());
+    assert_eq!(node.ask(peer(1), which).await.unwrap().cids, left);
+}
+
+#[actix::test]
 async fn which_of_these_are_here() {
     let node = Node::with(3);
     let elsewhere = BlobCid::of(b"elsewhere");

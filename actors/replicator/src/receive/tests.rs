@@ -2,15 +2,18 @@
 use std::sync::Arc;
 
 use bytecave_config::{P2p, P2pStoreAccess};
-use bytecave_core::Digest;
-use bytecave_core::StoreAuthorization;
+use bytecave_core::{Digest, StoreAuthorization, tree};
+use bytecave_messages::store::Durability;
 use bytecave_messages::store::{StoreCondition, StoreError};
-use bytecave_messages::swarm::{Answer, Origin, ReplicaBody, StatedBlob};
+use bytecave_messages::swarm::{Answer, Offer, Origin, ReplicaBody, StatedBlob};
+use bytes::Bytes;
 use k256::ecdsa::SigningKey;
 use sha3::{Digest as _, Keccak256};
 
 use super::*;
-use crate::fakes::{FakeStore, content_of_shard, facts, peer, permit, settings, snapshot};
+use crate::fakes::{
+    FakeStore, content_of_shard, facts, holders, keeper, peer, permit, settings, snapshot,
+};
 
 const NOW: u64 = 1_700_000_000_000;
 
@@ -20,6 +23,9 @@ fn receiver(store: &FakeStore, settings: &P2p) -> Receiver {
         facts: facts(),
         admission: policy::admission(settings, false),
         policy: StorePolicy::new(settings),
+        holders: holders(3, vec![keeper(1), keeper(2)]),
+        conduct: Conduct::new(|| NOW),
+        strangers: Strangers::new(0.1),
         now_ms: || NOW,
     }
 }
@@ -101,21 +107,65 @@ async fn replica(
     content: &[u8],
     content_type: Option<&str>,
 ) -> Result<Kept, Refusal> {
+    let blob = StatedBlob {
+        cid,
+        size: content.len() as u64,
+        blob_root: None,
+        content_type: content_type.map(str::to_owned),
+    };
+    let body = ReplicaBody::Here(Bytes::copy_from_slice(content));
+    send(receiver, 1, blob, body).await
+}
+
+async fn send(
+    receiver: &Receiver,
+    from: u8,
+    blob: StatedBlob,
+    body: ReplicaBody,
+) -> Result<Kept, Refusal> {
     let (answer, given) = Answer::new();
     let replica = InboundReplica {
-        from: peer(1),
-        blob: StatedBlob {
-            cid,
-            size: content.len() as u64,
-            blob_root: None,
-            content_type: content_type.map(str::to_owned),
-        },
-        body: ReplicaBody::Here(Bytes::copy_from_slice(content)),
+        from: peer(from),
+        blob,
+        body,
         answer,
         permit: permit(),
     };
     receiver.clone().replica(replica).await;
     given.await.unwrap()
+}
+
+fn stated(content: &[u8]) -> StatedBlob {
+    StatedBlob {
+        cid: BlobCid::of(content),
+        size: content.len() as u64,
+        blob_root: Some(tree::blob_root(content)),
+        content_type: None,
+    }
+}
+
+/// Offers a blob; what came of it, and whether its bytes were wanted.
+async fn offer(
+    receiver: &Receiver,
+    from: u8,
+    blob: StatedBlob,
+    content: &[u8],
+) -> (Result<Kept, Refusal>, bool) {
+    let (offer, wanted) = Offer::new(blob.size);
+    let content = Bytes::copy_from_slice(content);
+    let sending = async move {
+        let Ok(mut sender) = wanted.await else {
+            return false;
+        };
+        if sender.send(content).await.is_ok() {
+            sender.finish();
+        }
+        true
+    };
+    tokio::join!(
+        send(receiver, from, blob, ReplicaBody::Offered(offer)),
+        sending
+    )
 }
 
 #[actix::test]
@@ -255,4 +305,135 @@ async fn replicas_that_are_not_taken() {
     let actual = Digest::of(b"other bytes").to_hex();
     assert_eq!(refused, Err(Refusal::Mismatch { actual }));
     assert_eq!(store.kept(&cid), None);
+}
+
+#[actix::test]
+async fn an_offered_replica_is_streamed_into_the_store_and_goes_no_further() {
+    let store = FakeStore::start();
+    let receiver = receiver(&store, &settings());
+    let content = content();
+    let (kept, wanted) = offer(&receiver, 1, stated(&content), &content).await;
+    assert!(wanted && !kept.unwrap().already_stored);
+    assert!(store.kept(&BlobCid::of(&content)).is_some());
+    assert_eq!(
+        store.outbox(),
+        0,
+        "what a peer sent is not brought to others"
+    );
+    let (kept, wanted) = offer(&receiver, 2, stated(&content), &content).await;
+    assert!(!wanted && kept.unwrap().already_stored);
+}
+
+#[actix::test]
+async fn what_is_not_surely_on_disk_is_taken_once_more() {
+    let store = FakeStore::start();
+    let receiver = receiver(&store, &settings());
+    let content = content();
+    store.seed(&content, None);
+    let mut batched = snapshot(1, StoreCondition::Writable);
+    batched.durability = Durability::Batched;
+    receiver.facts.set(&batched);
+    let (kept, wanted) = offer(&receiver, 1, stated(&content), &content).await;
+    assert!(wanted && kept.unwrap().already_stored);
+}
+
+#[actix::test]
+async fn no_byte_is_wanted_of_what_is_refused() {
+    let store = FakeStore::start();
+    let receiver = receiver(&store, &settings());
+    let contents: Vec<_> = [2, 3, 9].map(content_of_shard).into();
+    let [deleted, blocked, foreign] = &contents[..] else {
+        unreachable!()
+    };
+    store.deleted(&BlobCid::of(deleted));
+    store.blocked(&BlobCid::of(blocked));
+    for (content, refusal) in [(deleted, Refusal::Declined), (blocked, Refusal::Blocked)] {
+        let refused = offer(&receiver, 1, stated(content), content).await;
+        assert_eq!(refused, (Err(refusal), false));
+    }
+    let (refused, wanted) = offer(&receiver, 1, stated(foreign), foreign).await;
+    assert!(matches!(refused, Err(Refusal::NotOurShard(_))) && !wanted);
+    receiver.facts.set(&snapshot(0, StoreCondition::Full));
+    let other = content_of_shard(4);
+    let refused = offer(&receiver, 1, stated(&other), &other).await;
+    assert_eq!(refused, (Err(Refusal::Full), false));
+}
+
+#[actix::test]
+async fn whoever_states_what_is_false_is_refused_and_not_heard_for_a_time() {
+    let content = content();
+    let cid = BlobCid::of(&content);
+    let mut false_root = stated(&content);
+    false_root.blob_root = Some(tree::blob_root(b"other"));
+    let mut false_size = stated(&content);
+    false_size.size += 1;
+    let of_root = tree::blob_root(&content).to_string();
+    let of_other = Digest::of(b"other").to_hex();
+    for (blob, bytes, actual, stays) in [
+        (false_root, &content[..], of_root, true),
+        (false_size, &content[..], cid.digest().to_hex(), true),
+        (stated(&content), b"other", of_other, false),
+    ] {
+        let store = FakeStore::start();
+        let receiver = receiver(&store, &settings());
+        let (refused, _) = offer(&receiver, 1, blob, bytes).await;
+        assert_eq!(refused, Err(Refusal::Mismatch { actual }));
+        assert_eq!(store.kept(&cid).is_some(), stays);
+        let (refused, wanted) = offer(&receiver, 1, stated(&content), &content).await;
+        assert_eq!(refused, Err(Refusal::NotAdmitted(FALSE_BEFORE)));
+        assert!(!wanted);
+        let (kept, _) = offer(&receiver, 2, stated(&content), &content).await;
+        assert_eq!(kept.unwrap().already_stored, stays, "others are heard");
+    }
+}
+
+#[actix::test]
+async fn a_replica_that_does_not_come_whole_is_held_against_nobody() {
+    let store = FakeStore::start();
+    let receiver = receiver(&store, &settings());
+    let content = content();
+    let (offer, wanted) = Offer::new(content.len() as u64);
+    let breaking_off = async {
+        let mut sender = wanted.await.unwrap();
+        sender
+            .send(Bytes::copy_from_slice(&content[..3]))
+            .await
+            .unwrap();
+    };
+    let body = ReplicaBody::Offered(offer);
+    let (refused, ()) = tokio::join!(send(&receiver, 1, stated(&content), body), breaking_off);
+    assert!(matches!(refused, Err(Refusal::Invalid(_))), "{refused:?}");
+    assert!(!receiver.conduct.is_blocked(&peer(1)));
+    assert_eq!(store.kept(&BlobCid::of(&content)), None);
+}
+
+#[actix::test]
+async fn a_stranger_fills_its_share_and_a_fellow_holder_is_not_counted() {
+    let store = FakeStore::start();
+    let open = receiver(&store, &settings());
+    let contents: Vec<_> = (0..4).map(content_of_shard).collect();
+    let mut small = snapshot(0, StoreCondition::Writable);
+    // A tenth of it is room for two of these and no third.
+    small.quota_bytes = 10 * (contents[0].len() + contents[1].len()) as u64;
+    open.facts.set(&small);
+    for content in &contents[..2] {
+        let (kept, _) = offer(&open, 7, stated(content), content).await;
+        assert!(kept.is_ok(), "{kept:?}");
+    }
+    let third = stated(&contents[2]);
+    let refused = offer(&open, 7, third.clone(), &contents[2]).await;
+    assert_eq!(refused, (Err(Refusal::Full), false));
+    let (again, _) = offer(&open, 7, stated(&contents[0]), &contents[0]).await;
+    assert!(again.unwrap().already_stored, "what is here takes no room");
+    for content in &contents[2..] {
+        let (kept, _) = offer(&open, 1, stated(content), content).await;
+        assert!(kept.is_ok(), "{kept:?}");
+    }
+    let mut settings = settings();
+    settings.replicate_access = Some(bytecave_config::ReplicateAccess::Allowlist);
+    let mut listed = receiver(&FakeStore::start(), &settings);
+    listed.admission = Admission::Only(Arc::new([peer(7)].into()));
+    listed.strangers = Strangers::new(0.0);
+    let (kept, _) = offer(&listed, 7, third, &contents[2]).await;
+    assert!(kept.is_ok(), "the operator listed it: {kept:?}");
 }
