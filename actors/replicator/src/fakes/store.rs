@@ -36,6 +36,8 @@ struct Store {
     blobs: BTreeMap<BlobCid, (BlobInfo, Bytes)>,
     nonces: BTreeSet<Digest>,
     fail: Option<StoreError>,
+    /// Puts are begun and never end, and read nothing.
+    stalls: bool,
     asked: Vec<String>,
     outbox: BTreeMap<ShardId, Vec<OutboxEntry>>,
     sequence: u64,
@@ -85,6 +87,11 @@ impl FakeStore {
 
     pub(crate) fn fail_with(&self, error: StoreError) {
         self.lock().fail = Some(error);
+    }
+
+    /// From now on a put reads nothing and never ends.
+    pub(crate) fn stall_puts(&self) {
+        self.lock().stalls = true;
     }
 
     /// A client stored it: it is here, and in the outbox.
@@ -267,6 +274,9 @@ impl Handler<PutBlob> for StoreFake {
         let (state, changed) = (Arc::clone(&self.state), self.changed.clone());
         Box::pin(async move {
             let mut put = put;
+            if state.lock().unwrap().stalls {
+                std::future::pending::<()>().await;
+            }
             let body = std::mem::replace(&mut put.body, BlobBody::Whole(Bytes::new()));
             let bytes = collect(body).await?;
             let answered = {

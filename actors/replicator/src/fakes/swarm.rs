@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler, ResponseFuture};
-use bytecave_core::{BlobCid, PeerId};
-use bytecave_messages::body::{BlobBody, BodyError, stream};
+use bytecave_core::{BlobCid, BlobRoot, PeerId};
+use bytecave_messages::body::{BlobBody, BodyError, BodySender, ReceiverGone, stream};
 use bytecave_messages::budget::{ActorName, Budget, Permit, Share};
 use bytecave_messages::ports::SwarmPort;
 use bytecave_messages::swarm::{
@@ -41,6 +41,14 @@ pub(crate) enum Does {
         pause: Duration,
         breaks_at: Option<u64>,
     },
+    /// States this of a blob, whatever it has, and streams what it has from the byte that was asked
+    /// for; then ends, or stalls.
+    Claims {
+        size: u64,
+        blob_root: Option<BlobRoot>,
+        bytes: Vec<u8>,
+        stalls: bool,
+    },
 }
 
 /// What a peer does when it is sent a replica.
@@ -50,6 +58,10 @@ pub(crate) enum Takes {
     Keeps,
     /// It had it before.
     Had,
+    /// It keeps it, after so long.
+    KeepsAfter(Duration),
+    /// It is busy so many times, and then keeps it.
+    IsBusy(u32),
     /// It refuses unread.
     Refuses(RefusalKind),
     /// It speaks 1.0.0 only, and keeps it.
@@ -76,7 +88,7 @@ pub(crate) struct FakeSwarm {
 #[derive(Default)]
 struct Network {
     peers: BTreeMap<PeerId, Does>,
-    asked: Vec<PeerId>,
+    asked: Vec<(PeerId, u64)>,
     /// Retrievals under way, and the most there were.
     under_way: usize,
     most: usize,
@@ -141,7 +153,22 @@ impl FakeSwarm {
     }
 
     pub(crate) fn asked(&self) -> Vec<PeerId> {
+        self.lock().asked.iter().map(|(peer, _)| *peer).collect()
+    }
+
+    /// Who was asked for a blob from which byte on, in order.
+    pub(crate) fn asked_from(&self) -> Vec<(PeerId, u64)> {
         self.lock().asked.clone()
+    }
+
+    /// Retrievals under way: asked and not answered, or streaming.
+    pub(crate) fn under_way(&self) -> usize {
+        self.lock().under_way
+    }
+
+    /// Permits that are out.
+    pub(crate) fn depth(&self) -> usize {
+        self.budget.snapshot().depth
     }
 
     pub(crate) fn most_at_once(&self) -> usize {
@@ -161,88 +188,143 @@ impl Handler<RetrieveFromPeer> for SwarmFake {
     type Result = ResponseFuture<Result<RemoteBlob, SwarmError>>;
 
     fn handle(&mut self, wanted: RetrieveFromPeer, _: &mut Self::Context) -> Self::Result {
-        let peer = wanted.peer;
-        let state = Arc::clone(&self.0);
+        let (peer, from) = (wanted.peer, wanted.from);
         let does = {
-            let mut network = state.lock().unwrap();
-            network.asked.push(peer);
+            let mut network = self.0.lock().unwrap();
+            network.asked.push((peer, from));
             network.under_way += 1;
             network.most = network.most.max(network.under_way);
             network.peers.get(&peer).cloned().unwrap_or(Does::HasNot)
         };
-        Box::pin(async move {
-            let answer = match does {
-                Does::Gives(bytes, after) => {
-                    tokio::time::sleep(after).await;
-                    Ok(RemoteBlob {
-                        size: bytes.len() as u64,
-                        blob_root: None,
-                        content_type: Some("text/plain".to_owned()),
-                        offset: 0,
-                        body: BlobBody::Whole(Bytes::from(bytes)),
-                    })
-                }
-                Does::Streams {
-                    bytes,
-                    piece,
-                    pause,
-                    breaks_at,
-                } => Ok(streamed(bytes, wanted.from, piece, pause, breaks_at)),
-                Does::HasNot => Err(SwarmError::NotFound { peer }),
-                Does::SpeaksNot => Err(SwarmError::Unsupported {
-                    peer,
-                    protocol: "/bytecave/blob/1.0.0",
-                }),
-                Does::IsBusy => Err(SwarmError::Busy { peer }),
-                Does::Nothing => std::future::pending().await,
-            };
-            state.lock().unwrap().under_way -= 1;
-            drop(wanted.permit);
-            answer
-        })
+        let under_way = UnderWay(Arc::clone(&self.0), wanted.permit);
+        let answer = answer(peer, from, does, under_way);
+        let answer = wanted.cancelled.unless(answer);
+        Box::pin(async move { answer.await.unwrap_or(Err(SwarmError::Unavailable)) })
     }
 }
 
-/// A stream of `bytes` from this byte on.
-fn streamed(
-    bytes: Vec<u8>,
+/// Counts a retrieval, and holds its permit, until it is dropped.
+struct UnderWay(Arc<Mutex<Network>>, #[expect(dead_code)] Permit);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().under_way -= 1;
+    }
+}
+
+async fn answer(
+    peer: PeerId,
     from: u64,
+    does: Does,
+    under_way: UnderWay,
+) -> Result<RemoteBlob, SwarmError> {
+    match does {
+        Does::Gives(bytes, after) => {
+            tokio::time::sleep(after).await;
+            Ok(RemoteBlob {
+                size: bytes.len() as u64,
+                blob_root: None,
+                content_type: Some("text/plain".to_owned()),
+                offset: 0,
+                body: BlobBody::Whole(Bytes::from(bytes)),
+            })
+        }
+        Does::Streams {
+            bytes,
+            piece,
+            pause,
+            breaks_at,
+        } => {
+            let size = bytes.len() as u64;
+            let sent = Sent {
+                bytes,
+                piece,
+                pause,
+                breaks_at,
+                stalls: false,
+            };
+            Ok(streamed(size, None, from, sent, under_way))
+        }
+        Does::Claims {
+            size,
+            blob_root,
+            bytes,
+            stalls,
+        } => {
+            let sent = Sent {
+                bytes,
+                piece: 64 << 10,
+                pause: Duration::ZERO,
+                breaks_at: None,
+                stalls,
+            };
+            Ok(streamed(size, blob_root, from, sent, under_way))
+        }
+        Does::HasNot => Err(SwarmError::NotFound { peer }),
+        Does::SpeaksNot => Err(SwarmError::Unsupported {
+            peer,
+            protocol: "/bytecave/blob/1.0.0",
+        }),
+        Does::IsBusy => Err(SwarmError::Busy { peer }),
+        Does::Nothing => std::future::pending().await,
+    }
+}
+
+/// What a stream gives.
+struct Sent {
+    bytes: Vec<u8>,
     piece: usize,
     pause: Duration,
     breaks_at: Option<u64>,
+    stalls: bool,
+}
+
+/// A stream from this byte on; dropped, it stops at once.
+fn streamed(
+    size: u64,
+    blob_root: Option<BlobRoot>,
+    from: u64,
+    sent: Sent,
+    under_way: UnderWay,
 ) -> RemoteBlob {
-    let size = bytes.len() as u64;
-    let (mut sender, body) = stream(Some(size - from));
+    let (mut sender, body) = stream(Some(size.saturating_sub(from)));
     tokio::spawn(async move {
-        let mut at = usize::try_from(from).unwrap();
-        let end = breaks_at.map_or(bytes.len(), |at| usize::try_from(at).unwrap());
-        while at < end {
-            tokio::time::sleep(pause).await;
-            let to = (at + piece).min(end);
-            if sender
-                .send(Bytes::copy_from_slice(&bytes[at..to]))
-                .await
-                .is_err()
-            {
-                return;
+        if send(&mut sender, from, &sent).await.is_ok() {
+            match sent.breaks_at {
+                Some(received) => sender.fail(BodyError::Stopped { received }),
+                None => sender.finish(),
             }
-            at = to;
         }
-        if breaks_at.is_some() {
-            sender.fail(BodyError::Stopped {
-                received: at as u64,
-            });
-        } else {
-            sender.finish();
-        }
+        drop(under_way);
     });
     RemoteBlob {
         size,
-        blob_root: None,
+        blob_root,
         content_type: Some("text/plain".to_owned()),
         offset: from,
         body: BlobBody::Stream(body),
     }
+}
+
+async fn send(sender: &mut BodySender, from: u64, sent: &Sent) -> Result<(), ReceiverGone> {
+    let end = sent.breaks_at.map(|at| usize::try_from(at).unwrap());
+    let end = end.unwrap_or(sent.bytes.len());
+    let mut at = usize::try_from(from).unwrap();
+    while at < end {
+        tokio::select! {
+            () = sender.closed() => return Err(ReceiverGone),
+            () = tokio::time::sleep(sent.pause) => {}
+        }
+        let to = (at + sent.piece).min(end);
+        let piece = Bytes::copy_from_slice(&sent.bytes[at..to]);
+        sender.send(piece).await?;
+        at = to;
+    }
+    if sent.stalls {
+        sender.closed().await;
+        return Err(ReceiverGone);
+    }
+    Ok(())
 }
 
 impl Handler<SendReplica> for SwarmFake {
@@ -254,7 +336,14 @@ impl Handler<SendReplica> for SwarmFake {
         let takes = {
             let mut network = state.lock().unwrap();
             network.offered.push((peer, sent.blob.cid));
-            network.takes.get(&peer).cloned().unwrap_or(Takes::Keeps)
+            let takes = network.takes.get(&peer).cloned().unwrap_or(Takes::Keeps);
+            if let Takes::IsBusy(times) = takes {
+                let next = times
+                    .checked_sub(2)
+                    .map_or(Takes::Keeps, |_| Takes::IsBusy(times - 1));
+                network.takes.insert(peer, next);
+            }
+            takes
         };
         Box::pin(async move {
             let kept = |already_stored, counted| {
@@ -264,12 +353,16 @@ impl Handler<SendReplica> for SwarmFake {
                 })
             };
             match takes {
-                Takes::Keeps | Takes::KeepsUncounted => {
+                Takes::Keeps | Takes::KeepsUncounted | Takes::KeepsAfter(_) => {
+                    if let Takes::KeepsAfter(after) = takes {
+                        tokio::time::sleep(after).await;
+                    }
                     let bytes = super::read_all(sent.body).await;
                     state.lock().unwrap().sent.push((peer, bytes));
                     drop(sent.permit);
-                    kept(false, matches!(takes, Takes::Keeps))
+                    kept(false, !matches!(takes, Takes::KeepsUncounted))
                 }
+                Takes::IsBusy(_) => Err(SwarmError::Busy { peer }),
                 Takes::Had => kept(true, true),
                 Takes::Refuses(kind) => Err(SwarmError::Refused {
                     peer,

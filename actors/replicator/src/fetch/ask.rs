@@ -72,7 +72,7 @@ pub(super) struct Opened {
 pub(super) struct Stated {
     pub(super) by: PeerId,
     pub(super) size: u64,
-    blob_root: Option<BlobRoot>,
+    pub(super) blob_root: Option<BlobRoot>,
 }
 
 /// Asks for one blob. Each ask counts, so that their number is bounded whatever peers answer.
@@ -138,6 +138,12 @@ impl Asker {
     /// A peer did this.
     pub(super) fn note(&self, peer: &PeerId, deed: Deed) {
         self.peers.conduct.note(peer, deed);
+    }
+
+    /// A peer whose stream was begun is of no use after all.
+    pub(super) fn failed(&mut self, peer: &PeerId, deed: Deed) {
+        self.silent += 1;
+        self.note(peer, deed);
     }
 
     /// A peer broke off after it had given much: it may go on later.

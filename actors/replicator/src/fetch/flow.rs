@@ -94,7 +94,7 @@ impl Flow {
                 Err(Left::Broken(Broken { deed, why })) => {
                     let (peer, cid, reached) = (self.source.peer, self.asker.cid(), self.reached);
                     tracing::info!(%peer, ?cid, reached, why, "a peer does not go on with a blob; the next one is asked");
-                    self.asker.note(&peer, deed);
+                    self.asker.failed(&peer, deed);
                     if deed == Deed::Silent && self.source.given >= AGAIN_FROM_BYTES {
                         self.asker.again(peer);
                     }
@@ -164,12 +164,12 @@ impl Flow {
         }
         self.asker.hear_dissenters();
         if let [liar] = self.suspects[..] {
-            self.asker.note(&liar, Deed::Lied);
+            self.asker.failed(&liar, Deed::Lied);
             return Err(Ended::Wrong);
         }
         // Nobody can say which of them it was.
         for suspect in &self.suspects {
-            self.asker.note(suspect, Deed::Silent);
+            self.asker.failed(suspect, Deed::Silent);
         }
         let peers: Vec<_> = self.suspects.iter().map(ToString::to_string).collect();
         tracing::warn!(

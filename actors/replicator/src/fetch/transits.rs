@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 /// How long a blob is kept after it was last read. Too short: a player that pauses has all of it
 /// fetched again. Too long: the quota is used for what nobody reads.
-const KEPT: Duration = Duration::from_secs(60);
+const KEPT: Duration = Duration::from_mins(1);
 /// Most blobs kept; the one that was read longest ago makes room.
 const KEPT_AT_MOST: usize = 4;
 
