@@ -53,6 +53,15 @@ impl ByteBudget {
 }
 
 impl HeldMemory {
+    /// Takes `bytes` more; `false`, and nothing is taken, when so many are not free.
+    pub fn grow(&mut self, bytes: u64) -> bool {
+        let Some(mut more) = self.budget.try_take(bytes) else {
+            return false;
+        };
+        self.bytes += std::mem::take(&mut more.bytes);
+        true
+    }
+
     /// `bytes` that hold their own length of this memory until the last clone of them is dropped.
     /// What was held beyond that is free at once.
     pub fn attach(mut self, bytes: Vec<u8>) -> Bytes {
@@ -97,6 +106,17 @@ mod tests {
         assert_eq!(budget.used_bytes(), 6);
         drop(first);
         assert!(budget.try_take(10).is_some());
+    }
+
+    #[test]
+    fn what_is_held_grows_as_far_as_there_is_some() {
+        let budget = ByteBudget::new(10);
+        let mut held = budget.try_take(4).unwrap();
+        assert!(held.grow(5));
+        assert!(!held.grow(2));
+        assert_eq!(budget.used_bytes(), 9);
+        drop(held);
+        assert_eq!(budget.used_bytes(), 0);
     }
 
     #[test]

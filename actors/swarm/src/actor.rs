@@ -1,5 +1,6 @@
 //! The actor's shell.
 
+use std::future::ready;
 use std::time::Duration;
 
 use actix::{
@@ -14,10 +15,11 @@ use bytecave_messages::swarm::{
 };
 use bytecave_messages::sync::SyncAnswer;
 use tokio::time::timeout;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::event_loop::{self, Started};
 use crate::options::{StartError, SwarmOptions};
+use crate::wire::client::Client;
 
 /// Time for the event loop to close its connections and write down its members.
 const STOP_TIME: Duration = Duration::from_secs(2);
@@ -85,39 +87,77 @@ impl Actor for SwarmActor {
     }
 }
 
+impl SwarmActor {
+    /// Asks a peer on a thread that is not the one of all actors: decoding tens of megabytes is no
+    /// work for that one.
+    fn asks<T, F>(
+        &self,
+        span: Span,
+        ask: impl FnOnce(Client) -> F,
+    ) -> ResponseFuture<Result<T, SwarmError>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, SwarmError>> + Send + 'static,
+    {
+        let Some(running) = &self.running else {
+            return Box::pin(ready(Err(SwarmError::Unavailable)));
+        };
+        let asked = tokio::spawn(ask(running.client.clone()).instrument(span));
+        Box::pin(async move { asked.await.unwrap_or(Err(SwarmError::Unavailable)) })
+    }
+}
+
 impl Handler<RetrieveFromPeer> for SwarmActor {
     type Result = ResponseFuture<Result<RemoteBlob, SwarmError>>;
 
     fn handle(&mut self, message: RetrieveFromPeer, _: &mut Self::Context) -> Self::Result {
         let RetrieveFromPeer {
-            peer, cid, permit, ..
+            peer,
+            cid,
+            from,
+            cancelled,
+            permit,
         } = message;
-        let client = self.running.as_ref().map(|running| running.client.clone());
-        let span = permit.span().clone();
-        let asked = async move {
-            let _permit = permit;
-            let client = client.ok_or(SwarmError::Unavailable)?;
-            client.retrieve(peer, cid).await
-        };
-        // Decoding tens of megabytes is no work for the thread of all actors.
-        let asked = tokio::spawn(asked.instrument(span));
-        Box::pin(async move { asked.await.unwrap_or(Err(SwarmError::Unavailable)) })
+        self.asks(permit.span().clone(), move |client| async move {
+            let asked = client.retrieve(peer, cid, from, permit);
+            let blob = cancelled.unless(asked).await;
+            blob.unwrap_or(Err(SwarmError::Unavailable))
+        })
     }
 }
 
 impl Handler<SendReplica> for SwarmActor {
     type Result = ResponseFuture<Result<ReplicaSent, SwarmError>>;
 
-    fn handle(&mut self, _: SendReplica, _: &mut Self::Context) -> Self::Result {
-        Box::pin(std::future::ready(Err(SwarmError::Unavailable)))
+    fn handle(&mut self, message: SendReplica, _: &mut Self::Context) -> Self::Result {
+        let SendReplica {
+            peer,
+            blob,
+            body,
+            cancelled,
+            permit,
+        } = message;
+        self.asks(permit.span().clone(), move |client| async move {
+            let _permit = permit;
+            let sent = cancelled.unless(client.send_replica(peer, &blob, body));
+            sent.await.unwrap_or(Err(SwarmError::Unavailable))
+        })
     }
 }
 
 impl Handler<AskSync> for SwarmActor {
     type Result = ResponseFuture<Result<SyncAnswer, SwarmError>>;
 
-    fn handle(&mut self, _: AskSync, _: &mut Self::Context) -> Self::Result {
-        Box::pin(std::future::ready(Err(SwarmError::Unavailable)))
+    fn handle(&mut self, message: AskSync, _: &mut Self::Context) -> Self::Result {
+        let AskSync {
+            peer,
+            request,
+            permit,
+        } = message;
+        self.asks(permit.span().clone(), move |client| async move {
+            let _permit = permit;
+            client.sync(peer, &request).await
+        })
     }
 }
 

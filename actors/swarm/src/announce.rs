@@ -18,6 +18,7 @@ use libp2p::Multiaddr;
 use serde::{Deserialize, Deserializer};
 
 use crate::members::{ADDRESSES_LIMIT, clean_text, parse_address};
+use crate::plain::plain;
 pub(crate) use build::announcement;
 use gate::Gate;
 
@@ -94,6 +95,8 @@ pub(crate) struct Announcement {
     /// Where it says it is reached: its own addresses, then circuits; each ends in its id. Whether
     /// they make sense from here is for [`Members`](crate::members::Members) to judge.
     pub(crate) addresses: Vec<Multiaddr>,
+    /// Whether it says goodbye.
+    pub(crate) leaving: bool,
 }
 
 /// A broadcast that passed. Logged, never acted on.
@@ -101,7 +104,7 @@ pub(crate) struct Announcement {
 pub(crate) struct Broadcast {
     /// Who sent and signed it.
     pub(crate) peer: PeerId,
-    /// The text, without control characters.
+    /// The text, without what would change how it is shown.
     pub(crate) message: Arc<str>,
 }
 
@@ -145,6 +148,7 @@ impl Announcements {
         Verdict::Accept(Announcement {
             peer: source,
             addresses: addresses(source, &heard),
+            leaving: heard.leaving,
             announced: Announced {
                 node_id: clean_text(&heard.node_id),
                 available_storage: heard.available_storage,
@@ -175,10 +179,9 @@ impl Announcements {
         if let Err(ignored) = self.broadcast.pass(source, heard.timestamp, now_ms) {
             return Verdict::Ignore(ignored);
         }
-        let printable = heard.message.chars().filter(|c| !c.is_control());
         Verdict::Accept(Broadcast {
             peer: source,
-            message: printable.collect::<String>().into(),
+            message: plain(&heard.message).collect::<String>().into(),
         })
     }
 }
@@ -205,6 +208,8 @@ struct Announce {
     public_key: Option<String>,
     #[serde(default, deserialize_with = "or_default")]
     is_registered: bool,
+    #[serde(default, deserialize_with = "or_default")]
+    leaving: bool,
 }
 
 #[derive(Debug, Deserialize)]

@@ -17,7 +17,7 @@ use libp2p::swarm::{FromSwarm, NetworkBehaviour, THandlerInEvent, ToSwarm};
 use crate::addresses::is_relayed;
 use crate::members::scope_of;
 
-/// Addresses tried in the life of the node. A machine has a handful of listeners, and its address
+/// Addresses tried with the same listeners. A machine has a handful of listeners, and its address
 /// changes now and then.
 const CANDIDATES_MAX: usize = 64;
 
@@ -66,7 +66,10 @@ impl NetworkBehaviour for Candidates {
     crate::delegate::connections_of_inner!();
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
-        self.listening.on_swarm_event(&event);
+        // With other listeners others are sensible; and no peer can bring that about.
+        if self.listening.on_swarm_event(&event) {
+            self.passed.clear();
+        }
         if let FromSwarm::NewExternalAddrCandidate(candidate) = &event
             && !self.passes(candidate.addr)
         {
@@ -129,5 +132,12 @@ mod tests {
             ));
         }
         assert_eq!(sieve.passed.len(), CANDIDATES_MAX);
+        let another = address("/ip4/9.9.9.9/tcp/5011");
+        assert!(!sieve.passes(&another));
+        sieve.on_swarm_event(FromSwarm::NewListenAddr(NewListenAddr {
+            listener_id: ListenerId::next(),
+            addr: &address("/ip4/192.168.1.6/tcp/5011"),
+        }));
+        assert!(sieve.passes(&another), "the machine has moved");
     }
 }

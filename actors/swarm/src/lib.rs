@@ -20,6 +20,7 @@ mod members;
 mod memory;
 mod metrics;
 mod options;
+mod plain;
 mod punch;
 mod reachability;
 mod relays;

@@ -28,6 +28,7 @@ use libp2p::core::ConnectedPoint;
 use libp2p::swarm::ConnectionId;
 
 use crate::announce::Announcement;
+use crate::plain::plain;
 use address::{Clean, clean};
 pub(crate) use address::{Scope, has_form as has_address_form, parse as parse_address, scope_of};
 use member::{Member, Standing, millis};
@@ -42,7 +43,7 @@ const CONNECTIONS_LIMIT: usize = 32;
 /// Protocols kept of one peer.
 const PROTOCOLS_LIMIT: usize = 64;
 /// Shard ranges kept of one peer's info; beyond, its info is not one.
-const RANGES_LIMIT: usize = 1024;
+pub(crate) const RANGES_LIMIT: usize = 1024;
 /// Characters kept of a text that a peer says.
 pub(crate) const TEXT_LIMIT: usize = 128;
 /// First pause after a failed dial; it doubles with each.
@@ -104,6 +105,10 @@ pub(crate) struct RememberedPeer {
     pub(crate) addresses: Vec<Multiaddr>,
     /// When it was heard last.
     pub(crate) heard_ms: u64,
+    /// When it was heard first; 0 in files of versions that did not write it.
+    pub(crate) first_seen_ms: u64,
+    /// When it said goodbye, if it was not heard since.
+    pub(crate) left_ms: Option<u64>,
     /// Its program.
     pub(crate) agent: Option<String>,
     /// What it announced last.
@@ -261,6 +266,7 @@ impl Members {
             return;
         };
         member.heard(now_ms);
+        member.left_ms = None;
         if info.shards.as_ref().is_some_and(|s| s.len() > RANGES_LIMIT) {
             return;
         }
@@ -284,7 +290,9 @@ impl Members {
         now_ms: u64,
     ) -> bool {
         let peer = announcement.peer;
-        if !self.by_id.contains_key(&peer) && !self.admit(peer, Teller::Peer(teller), now_ms) {
+        let known = self.by_id.contains_key(&peer);
+        // Nobody comes by saying goodbye.
+        if !known && (announcement.leaving || !self.admit(peer, Teller::Peer(teller), now_ms)) {
             return false;
         }
         let Some(member) = self.by_id.get_mut(&peer) else {
@@ -295,8 +303,10 @@ impl Members {
             return false;
         }
         let worth_writing = now_ms.saturating_sub(member.heard_ms) >= millis(HEARD_WORTH_WRITING);
-        self.changed |= worth_writing;
+        self.changed |= worth_writing || announcement.leaving || member.left_ms.is_some();
         member.heard(now_ms);
+        let said_ms = announcement.announced.timestamp_ms;
+        member.left_ms = announcement.leaving.then_some(said_ms.min(now_ms));
         member.announced = Some(announcement.announced);
         self.learn(peer, announcement.addresses.iter());
         true
@@ -477,16 +487,7 @@ impl Members {
     }
 }
 
-/// What a peer says, fit for a log, a terminal and a page: no control characters, and no more than
-/// [`TEXT_LIMIT`] characters.
+/// What a peer says, fit for a log, a terminal and a page, and no more than [`TEXT_LIMIT`] characters.
 pub(crate) fn clean_text(text: &str) -> String {
-    text.chars()
-        .filter(|c| !c.is_control() && !is_format(*c))
-        .take(TEXT_LIMIT)
-        .collect()
-}
-
-/// Characters that change the direction of a line or hide in it.
-fn is_format(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    plain(text).take(TEXT_LIMIT).collect()
 }

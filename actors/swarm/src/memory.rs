@@ -18,9 +18,27 @@ impl BodyMemory {
         self.0.try_take(bytes.saturating_mul(9) / 5)
     }
 
+    /// Whether there would be memory for such a frame now. What is only claimed takes none.
+    pub(crate) fn would_fit(&self, bytes: u64) -> bool {
+        self.for_frame(bytes).is_some()
+    }
+
+    /// Makes what is held for a frame of `from` bytes suffice for `to` of them; `false` when so much
+    /// is not free.
+    pub(crate) fn grow(held: &mut HeldMemory, from: u64, to: u64) -> bool {
+        let of = |bytes: u64| bytes.saturating_mul(9) / 5;
+        held.grow(of(to).saturating_sub(of(from)))
+    }
+
     /// Memory for a blob of `bytes` that is put into a JSON frame: 2.4 times its size.
     pub(crate) fn for_blob(&self, bytes: u64) -> Option<HeldMemory> {
         self.0.try_take(bytes.saturating_mul(12) / 5)
+    }
+
+    /// What is taken.
+    #[cfg(test)]
+    pub(crate) fn used_bytes(&self) -> u64 {
+        self.0.used_bytes()
     }
 }
 
@@ -37,6 +55,20 @@ mod tests {
         drop(held);
         assert!(memory.for_frame(13_333).is_some());
         assert!(memory.for_frame(13_335).is_none());
+        assert!(memory.would_fit(13_333) && !memory.would_fit(13_335));
+    }
+
+    #[test]
+    fn what_grows_counts_as_if_it_had_been_taken_at_once() {
+        let memory = BodyMemory::new(18_000);
+        let mut held = memory.for_frame(3).unwrap();
+        for bytes in 3..10_000 {
+            assert!(BodyMemory::grow(&mut held, bytes, bytes + 1), "{bytes}");
+        }
+        assert_eq!(memory.used_bytes(), 18_000);
+        assert!(!BodyMemory::grow(&mut held, 10_000, 10_001));
+        drop(held);
+        assert_eq!(memory.used_bytes(), 0);
     }
 
     #[test]

@@ -27,15 +27,20 @@ struct Said<'a> {
     on_chain_node_id: Option<&'a str>,
     shards: &'a [ShardRange],
     shard_count: u64,
+    /// The node is stopping.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    leaving: bool,
 }
 
 /// The announcement of this node at `now_ms`. Of `multiaddrs` those that are circuits go into
 /// `relayAddrs`; of both, the first sixteen. When a thousand shard ranges do not fit they are left
-/// out: a peer asks for them over `/bytecave/info/1.0.0` anyway.
+/// out: a peer asks for them over `/bytecave/info/1.0.0` anyway. The last one before the node stops says
+/// that it is `leaving`.
 pub(crate) fn announcement(
     facts: &Facts,
     multiaddrs: &[String],
     is_registered: bool,
+    leaving: bool,
     now_ms: u64,
 ) -> Vec<u8> {
     let (mut circuits, mut direct): (Vec<String>, Vec<String>) = multiaddrs
@@ -59,6 +64,7 @@ pub(crate) fn announcement(
         on_chain_node_id: None,
         shards: &ranges,
         shard_count: facts.shards.count().into(),
+        leaving,
     };
     let whole = json(&said);
     if whole.len() <= MESSAGE_LIMIT_BYTES {

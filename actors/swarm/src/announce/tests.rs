@@ -200,7 +200,7 @@ fn broadcasts_are_judged_alike() {
         Announcements::new().broadcast(source(), message.as_bytes(), NOW)
     };
     let from = source().to_string();
-    let good = judge(json!({ "from": from, "message": "a\u{7}b", "timestamp": NOW }));
+    let good = judge(json!({ "from": from, "message": "a\u{7}\u{202e}b", "timestamp": NOW }));
     let Verdict::Accept(good) = good else {
         panic!("{good:?}");
     };
@@ -241,7 +241,7 @@ fn our_own_announcement_passes_and_has_the_published_fields() {
             source()
         ),
     ];
-    let message = announcement(&facts, &addresses, true, NOW);
+    let message = announcement(&facts, &addresses, true, false, NOW);
     let said: Value = serde_json::from_slice(&message).unwrap();
     assert_eq!(said["peerId"], json!(source().to_string()));
     assert_eq!(said["nodeId"], json!("node-1"));
@@ -256,8 +256,11 @@ fn our_own_announcement_passes_and_has_the_published_fields() {
     assert_eq!(said["shards"], json!([{ "start": 0, "end": 15 }]));
     assert_eq!(said["shardCount"], json!(16));
     assert_eq!(said["blobCount"], json!(0), "the store has not spoken yet");
+    assert_eq!(said.get("leaving"), None);
     let heard = accepted(&message);
-    assert_eq!(heard.addresses.len(), 2);
+    assert_eq!((heard.addresses.len(), heard.leaving), (2, false));
+    let goodbye = announcement(&facts, &[], true, true, NOW);
+    assert!(accepted(&goodbye).leaving);
 }
 
 #[test]
@@ -273,7 +276,7 @@ fn no_shards_and_no_addresses_make_it_too_long_to_be_heard() {
     let addresses: Vec<String> = (0..1000)
         .map(|port| format!("/dns4/{}.example/tcp/{port}", "n".repeat(200)))
         .collect();
-    let message = announcement(&facts, &addresses, false, NOW);
+    let message = announcement(&facts, &addresses, false, false, NOW);
     assert!(message.len() <= MESSAGE_LIMIT_BYTES, "{}", message.len());
     accepted(&message);
 }
@@ -290,7 +293,7 @@ proptest! {
     fn no_value_in_any_field_panics(
         field in prop::sample::select(vec![
             "peerId", "nodeId", "availableStorage", "blobCount", "timestamp", "relayAddrs",
-            "multiaddrs", "publicKey", "isRegistered", "shards", "shardCount",
+            "multiaddrs", "publicKey", "isRegistered", "shards", "shardCount", "leaving",
         ]),
         number: f64,
         text: String,

@@ -27,11 +27,14 @@ const FOUND_MAX: usize = 8;
 
 impl EventLoop {
     pub(super) fn on_identify(&mut self, event: identify::Event) {
-        let identify::Event::Received { peer_id, info, .. } = event else {
-            if let identify::Event::Error { peer_id, error, .. } = event {
+        let (peer_id, info) = match event {
+            identify::Event::Received { peer_id, info, .. }
+            | identify::Event::Pushed { peer_id, info, .. } => (peer_id, info),
+            identify::Event::Error { peer_id, error, .. } => {
                 tracing::debug!(peer = %peer_id, %error, "not identified");
+                return;
             }
-            return;
+            identify::Event::Sent { .. } => return,
         };
         let speaks = |name: &str| {
             info.protocols

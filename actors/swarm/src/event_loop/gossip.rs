@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use libp2p::gossipsub::{self, MessageAcceptance, MessageId, PublishError};
 use libp2p::{Multiaddr, PeerId};
 
@@ -15,7 +16,15 @@ use crate::members::{Scope, scope_of};
 const ANNOUNCE_PAUSE: Duration = Duration::from_secs(5);
 /// Pause after something worth announcing: a peer that just connected subscribes only now.
 const ANNOUNCE_SOON: Duration = Duration::from_secs(1);
-/// Messages no honest peer passes on that end the connection, within a minute.
+/// Time for the goodbye to get out. Too long: every stop of a node takes that much longer. Too short:
+/// others wait for the node until they take it for gone.
+const GOODBYE_TIME: Duration = Duration::from_millis(200);
+/// Messages that one peer may pass on in a second on average: those of some thousand nodes that all
+/// come by way of it.
+pub(super) const PASSED_PER_SECOND: u32 = 100;
+/// The same at once.
+pub(super) const PASSED_BURST: u32 = 1000;
+/// Messages of its own that no honest peer sends, which end the connection, within a minute.
 const MISDEEDS_MAX: u32 = 20;
 /// Peers whose misdeeds are counted.
 const CULPRITS_MAX: usize = 1024;
@@ -33,20 +42,39 @@ impl EventLoop {
             return;
         }
         self.announce_at = now + self.settings.announce_interval.as_duration();
+        match self.announce(false) {
+            Ok(_) => self.announced = Some(now),
+            // Alone: it is said again as soon as somebody comes.
+            Err(PublishError::NoPeersSubscribedToTopic) => {}
+            Err(error) => tracing::debug!(%error, "not announced"),
+        }
+    }
+
+    /// Says that the node is going, and gives that a moment to get out.
+    pub(super) async fn say_goodbye(&mut self) {
+        if let Err(error) = self.announce(true) {
+            tracing::debug!(%error, "nobody to say goodbye to");
+            return;
+        }
+        let going = async {
+            loop {
+                self.swarm.select_next_some().await;
+            }
+        };
+        // Nothing tells when it is out.
+        let _: Result<(), _> = tokio::time::timeout(GOODBYE_TIME, going).await;
+    }
+
+    fn announce(&mut self, leaving: bool) -> Result<MessageId, PublishError> {
         let addresses: Vec<String> = self
             .announced_addresses()
             .iter()
             .map(ToString::to_string)
             .collect();
         // Whether this node is registered is for the chain to say, and nobody reads it there yet.
-        let message = announcement(&self.facts, &addresses, false, now_ms());
+        let message = announcement(&self.facts, &addresses, false, leaving, now_ms());
         let topic = gossipsub::IdentTopic::new(ANNOUNCE_TOPIC);
-        match self.swarm.behaviour_mut().gossip.publish(topic, message) {
-            Ok(_) => self.announced = Some(now),
-            // Alone: it is said again as soon as somebody comes.
-            Err(PublishError::NoPeersSubscribedToTopic) => {}
-            Err(error) => tracing::debug!(%error, "not announced"),
-        }
+        self.swarm.behaviour_mut().gossip.publish(topic, message)
     }
 
     /// Where this node says that it is reached.
@@ -104,8 +132,11 @@ impl EventLoop {
             .gossip
             .report_message_validation_result(id, &from, acceptance);
         if rejected {
-            tracing::debug!(peer = %from, "the peer passed on a message that makes no sense");
-            self.count_misdeed(from);
+            tracing::debug!(peer = %from, "a message that makes no sense");
+            // Who only passes it on need not understand it: a later version may say more.
+            if message.source == Some(from) {
+                self.count_misdeed(from);
+            }
         } else if ignored {
             tracing::trace!(peer = %from, "message ignored");
         }
@@ -119,13 +150,18 @@ impl EventLoop {
         ) else {
             return MessageAcceptance::Ignore;
         };
+        if !self.passed.take(&teller) {
+            return MessageAcceptance::Ignore;
+        }
         let now = now_ms();
         match message.topic.as_str() {
             ANNOUNCE_TOPIC => {
                 let verdict = self.announcements.announce(source, &message.data, now);
                 self.metrics.announcement(verdict.label());
                 acceptance(verdict, |announcement| {
-                    self.news |= self.members.lock().announced(announcement, teller, now);
+                    let taken = self.members.lock().announced(announcement, teller, now);
+                    self.news |= taken;
+                    taken
                 })
             }
             BROADCAST_TOPIC => {
@@ -133,6 +169,7 @@ impl EventLoop {
                 self.metrics.broadcast(verdict.label());
                 acceptance(verdict, |broadcast| {
                     tracing::info!(peer = %broadcast.peer, text = %broadcast.message, "Broadcast");
+                    true
                 })
             }
             _ => MessageAcceptance::Reject,
@@ -146,19 +183,22 @@ impl EventLoop {
         let count = self.misdeeds.entry(peer).or_default();
         *count += 1;
         if *count == MISDEEDS_MAX {
-            tracing::warn!(%peer, "Peer disconnected: it keeps passing on messages that make no sense");
+            tracing::warn!(%peer, "Peer disconnected: it keeps sending messages that make no sense");
             // Gone already: just as well.
             let _ = self.swarm.disconnect_peer_id(peer);
         }
     }
 }
 
-/// What pubsub is told, and what is done with a good one.
-fn acceptance<T>(verdict: Verdict<T>, accepted: impl FnOnce(T)) -> MessageAcceptance {
+/// What pubsub is told, and what is done with a good one; what finds no place here is not passed on.
+fn acceptance<T>(verdict: Verdict<T>, taken: impl FnOnce(T) -> bool) -> MessageAcceptance {
     match verdict {
         Verdict::Accept(message) => {
-            accepted(message);
-            MessageAcceptance::Accept
+            if taken(message) {
+                MessageAcceptance::Accept
+            } else {
+                MessageAcceptance::Ignore
+            }
         }
         Verdict::Ignore(_) => MessageAcceptance::Ignore,
         Verdict::Reject(_) => MessageAcceptance::Reject,

@@ -40,6 +40,7 @@ use crate::metrics::NetworkMetrics;
 use crate::reachability::Evidence;
 use crate::relays::Relays;
 use crate::remembered::MembersFile;
+use crate::wire::rates::Rates;
 use connections::{Connections, Said};
 use dialing::Circuits;
 use questions::Questions;
@@ -87,7 +88,9 @@ pub(crate) struct EventLoop {
     news: bool,
     /// Whether who is connected or proven changed, and so who is kept.
     keep_changed: bool,
-    /// How often each peer passed on what no honest one does; forgotten each minute.
+    /// How much each peer passes on.
+    passed: Rates,
+    /// How often each peer said what no honest one does; forgotten each minute.
     misdeeds: HashMap<PeerId, u32>,
     misdeeds_since: Instant,
     /// Requests of peers being served.
@@ -131,13 +134,14 @@ impl EventLoop {
         }
     }
 
-    /// Stops listening, closes the connections, and writes down who was known.
+    /// Stops listening, says goodbye, closes the connections, and writes down who was known.
     async fn stop(mut self) {
         // They were told when the loop was, and give back what they hold.
         self.serving.close();
         for listener in self.connections.take_listeners() {
             self.swarm.remove_listener(listener);
         }
+        self.say_goodbye().await;
         let peers: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
         for peer in peers {
             // Gone by itself meanwhile: just as well.

@@ -13,11 +13,15 @@ use crate::ids;
 use crate::members::Teller;
 use crate::wire::client::{Client, RelayedPeer};
 use crate::wire::v1::{Kind, RELAY_PEERS};
+use crate::wire::v2;
 
 /// Questions under way at once.
 const AT_ONCE: usize = 16;
 /// Time between two questions to a peer who it is: whether it takes new blobs may change.
 const INFO_EVERY: Duration = Duration::from_mins(10);
+/// The same of a peer that takes copies in our own form: whether it does may change any time, and
+/// copies go elsewhere then. Too short: a question and an answer for each connected peer that often.
+const INFO_OF_HOLDERS_EVERY: Duration = Duration::from_mins(2);
 /// Time between two questions to a relay whom it knows.
 const RELAY_PEERS_EVERY: Duration = Duration::from_mins(1);
 /// Pause after a question that was not answered.
@@ -99,7 +103,11 @@ impl EventLoop {
                 continue;
             }
             if due.info <= now && members.speaks(&member, Kind::Info.name()) == Some(true) {
-                due.info = now + INFO_EVERY.mul_f64(0.9 + jitter() / 5.0);
+                let every = match members.speaks(&member, v2::Kind::Replicate.name()) {
+                    Some(true) => INFO_OF_HOLDERS_EVERY,
+                    Some(false) | None => INFO_EVERY,
+                };
+                due.info = now + every.mul_f64(0.9 + jitter() / 5.0);
                 let client = client.clone();
                 asked.spawn(async move { Answer::Info(member, client.info(member).await) });
             }

@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connections::{Connections, Said};
 use super::dialing::Circuits;
+use super::gossip::{PASSED_BURST, PASSED_PER_SECOND};
 use super::questions::Questions;
 use super::{EventLoop, now_ms};
 use crate::addresses::{self, ip_of, peer_of};
@@ -40,8 +41,9 @@ use crate::relays::Relays;
 use crate::remembered::MembersFile;
 use crate::transport;
 use crate::wire::client::Client;
+use crate::wire::rates::Rates;
+use crate::wire::service::{ServerParts, ServerSettings, serve};
 use crate::wire::streams::{StreamControl, StreamLimits, Streams};
-use crate::wire::v1::{Server, ServerParts, ServerSettings};
 
 /// Time for the listeners to say where they listen. They are bound by then; only the names of the
 /// interfaces are waited for.
@@ -197,7 +199,7 @@ impl Node {
     fn serve(&self, control: &StreamControl) -> watch::Sender<Admission> {
         let settings = &self.settings;
         let (admission, admitted) = watch::channel(Admission::Nobody("this node is starting"));
-        Server::new(ServerParts {
+        let parts = ServerParts {
             facts: Arc::clone(&self.facts),
             events: self.events.clone(),
             budget: self.budget.clone(),
@@ -212,8 +214,8 @@ impl Node {
             counters: self.metrics.wire(),
             tracker: self.serving.clone(),
             stop: self.shutdown.clone(),
-        })
-        .spawn(control);
+        };
+        serve(parts, control);
         admission
     }
 
@@ -272,6 +274,7 @@ impl Node {
             told: None,
             news: true,
             keep_changed: true,
+            passed: Rates::new(PASSED_PER_SECOND, PASSED_BURST),
             misdeeds: HashMap::new(),
             misdeeds_since: now,
             serving: self.serving,

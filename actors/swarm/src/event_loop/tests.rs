@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod goodbye;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use bytecave_messages::lifecycle::DeathWatch;
 use bytecave_messages::ports::SwarmEvents;
 use bytecave_messages::swarm::{
     ConnectionKind, HolePunching, InboundHaveList, InboundReplica, InboundRetrieve, InboundStore,
-    PeerView, Reachability, RelayState, SwarmError, SwarmSnapshot,
+    InboundSync, PeerView, Reachability, RelayState, SwarmError, SwarmSnapshot,
 };
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -47,6 +49,7 @@ unasked!(
     InboundRetrieve,
     InboundHaveList,
     InboundReplica,
+    InboundSync,
     InboundStore
 );
 
@@ -93,6 +96,7 @@ fn options(
             retrieve: address.clone().recipient(),
             have_list: address.clone().recipient(),
             replica: address.clone().recipient(),
+            sync: address.clone().recipient(),
             store: address.recipient(),
         },
         metrics,
@@ -458,7 +462,7 @@ async fn switched_off_it_opens_nothing_and_says_so() {
     let peer = NodeIdentity::from_seed([2; 32]).unwrap().peer_id();
     let cid = bytecave_core::BlobCid::of(b"blob");
     let share = bytecave_messages::budget::Share::Client;
-    let asked = port.retrieve(share, peer, cid).await;
+    let asked = port.retrieve(share, peer, cid, 0).await;
     assert_eq!(asked.unwrap_err(), SwarmError::Unavailable);
     assert!(!directory.path().join("p2p").exists());
 }

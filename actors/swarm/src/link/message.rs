@@ -8,18 +8,19 @@ use bytecave_core::{BlobCid, StoreAuthorization};
 use bytecave_messages::swarm::{Kept, Refusal};
 use serde::{Deserialize, Serialize};
 
-use super::MAX_BLOB_BYTES;
+use crate::plain::plain;
+use crate::wire::frame::MAX_BLOB_BYTES;
+use crate::wire::v1::authorization::Authorization;
+use crate::wire::v1::blobs::DEFAULT_MEDIA_TYPE;
+use crate::wire::v1::parse_cid;
+use crate::wire::v1::text::{Text, has_long_escapes, media_type};
 
 /// Longest request id that is answered, in bytes; those of the browsers have some 40.
 const MAX_ID_BYTES: usize = 128;
-/// Longest media type, in bytes.
-const MAX_TYPE_BYTES: usize = 255;
-/// Longest field of an authorization, in bytes; which lengths are right is found when it is checked.
-const MAX_FIELD_BYTES: usize = 512;
+/// Longest `retrieve-request`, in bytes: a request id, a CID, and room for more.
+const MAX_RETRIEVE_BYTES: usize = 4 * 1024;
 /// Most characters of a relay's words that are shown or logged.
 const MAX_SHOWN_CHARS: usize = 200;
-/// What a blob is when nobody said.
-const ANY_BYTES: &str = "application/octet-stream";
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,10 +95,12 @@ fn words(text: &str) -> String {
 
 /// Text of a relay, fit for a log: one line, not long.
 pub(super) fn printable(text: &str) -> String {
-    text.chars()
+    let spaced: String = text
+        .chars()
         .take(MAX_SHOWN_CHARS)
         .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+        .collect();
+    plain(&spaced).collect()
 }
 
 #[derive(Serialize)]
@@ -132,101 +135,55 @@ pub(super) struct StoreRequest {
 #[serde(rename_all = "camelCase")]
 struct RawStore<'a> {
     #[serde(borrow)]
-    data: Option<&'a str>,
+    data: Option<Text<'a>>,
     #[serde(borrow)]
-    content_type: Option<Cow<'a, str>>,
+    content_type: Option<Text<'a>>,
     #[serde(borrow)]
-    authorization: Option<RawAuthorization<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawAuthorization<'a> {
-    /// As it is called over a link.
-    #[serde(borrow)]
-    address: Option<Cow<'a, str>>,
-    /// As it is called over a stream.
-    #[serde(borrow)]
-    sender: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    signature: Cow<'a, str>,
-    timestamp: u64,
-    #[serde(borrow)]
-    nonce: Cow<'a, str>,
-    #[serde(borrow)]
-    content_hash: Cow<'a, str>,
-    #[serde(borrow)]
-    app_id: Cow<'a, str>,
+    authorization: Option<Authorization<'a>>,
 }
 
 impl StoreRequest {
     /// Memory for `text` and what comes of it must be held by then.
     pub(super) fn decode(text: &str) -> Result<Self, Refusal> {
+        if has_long_escapes(text.as_bytes()) {
+            return Err(invalid("data holds escapes: expected plain base64"));
+        }
         let raw: RawStore<'_> = serde_json::from_str(text).map_err(|error| malformed(&error))?;
         let data = raw.data.ok_or_else(|| invalid("data is missing"))?;
-        // Padding is counted, so a blob of the limit itself passes here, and none larger below.
-        let size = data.len() / 4 * 3;
-        if size > MAX_BLOB_BYTES.next_multiple_of(3) {
-            return Err(too_large(size as u64));
-        }
-        let content_type = raw.content_type.map(media_type).transpose()?;
-        let authorization = raw.authorization.map(authorization).transpose()?;
+        let authorization = raw
+            .authorization
+            .map(|stated| stated.bounded(None, None, None));
+        let authorization = authorization.transpose()?;
         let body = STANDARD
-            .decode(data)
+            .decode(data.0.as_ref())
             .map_err(|error| invalid(&format!("data is not padded standard base64: {error}")))?;
-        if body.len() > MAX_BLOB_BYTES {
+        if body.len() as u64 > MAX_BLOB_BYTES {
             return Err(too_large(body.len() as u64));
         }
         Ok(Self {
             body,
-            content_type,
+            content_type: media_type(raw.content_type),
             authorization,
         })
     }
 }
 
-fn media_type(text: Cow<'_, str>) -> Result<String, Refusal> {
-    if text.len() > MAX_TYPE_BYTES || text.chars().any(char::is_control) {
-        let why = "contentType has to be at most 255 bytes without control characters";
-        return Err(invalid(why));
-    }
-    Ok(text.into_owned())
-}
-
-fn authorization(raw: RawAuthorization<'_>) -> Result<StoreAuthorization, Refusal> {
-    let sender = raw
-        .address
-        .or(raw.sender)
-        .ok_or_else(|| invalid("authorization has no address"))?;
-    Ok(StoreAuthorization {
-        sender: field("address", sender)?,
-        signature: field("signature", raw.signature)?,
-        timestamp_ms: raw.timestamp,
-        nonce: field("nonce", raw.nonce)?,
-        content_hash: field("contentHash", raw.content_hash)?,
-        app_id: field("appId", raw.app_id)?,
-    })
-}
-
-fn field(name: &str, text: Cow<'_, str>) -> Result<String, Refusal> {
-    if text.len() > MAX_FIELD_BYTES {
-        let why = format!("{name} of the authorization is longer than {MAX_FIELD_BYTES} bytes");
-        return Err(invalid(&why));
-    }
-    Ok(text.into_owned())
-}
-
 #[derive(Deserialize)]
 struct RawRetrieve<'a> {
     #[serde(borrow)]
-    cid: Option<&'a str>,
+    cid: Option<Text<'a>>,
 }
 
 /// The blob that a `retrieve-request` asks for.
 pub(super) fn wanted(text: &str) -> Result<BlobCid, Refusal> {
+    if text.len() > MAX_RETRIEVE_BYTES {
+        let len = text.len();
+        let why = format!("a retrieve-request of {len} bytes, at most {MAX_RETRIEVE_BYTES}");
+        return Err(invalid(&why));
+    }
     let raw: RawRetrieve<'_> = serde_json::from_str(text).map_err(|error| malformed(&error))?;
     let cid = raw.cid.ok_or_else(|| invalid("cid is missing"))?;
-    cid.parse().map_err(|error| invalid(&format!("{error}")))
+    parse_cid(&cid.0)
 }
 
 fn malformed(error: &serde_json::Error) -> Refusal {
@@ -241,7 +198,7 @@ fn invalid(why: &str) -> Refusal {
 pub(super) fn too_large(size: u64) -> Refusal {
     Refusal::TooLarge {
         size,
-        limit_bytes: MAX_BLOB_BYTES as u64,
+        limit_bytes: MAX_BLOB_BYTES,
     }
 }
 
@@ -279,21 +236,17 @@ pub(super) fn refused(kind: Kind, id: &str, refusal: &Refusal) -> String {
     })
 }
 
-/// The answer with a blob in it, put together without a second copy of the base64.
-pub(super) fn retrieved(id: &str, content_type: Option<&str>, bytes: &[u8]) -> String {
+/// What stands before and behind the base64 in the answer with a blob in it.
+pub(super) fn retrieved(id: &str, content_type: Option<&str>) -> (String, &'static str) {
     let mut head = to_json(&Retrieved {
         r#type: Kind::Retrieve.answer(),
         request_id: id,
         success: true,
-        mime_type: content_type.unwrap_or(ANY_BYTES),
+        mime_type: content_type.unwrap_or(DEFAULT_MEDIA_TYPE),
     });
     head.truncate(head.len().saturating_sub(1));
-    let mut text = head;
-    text.reserve_exact(bytes.len().div_ceil(3) * 4 + 16);
-    text.push_str(",\"data\":\"");
-    STANDARD.encode_string(bytes, &mut text);
-    text.push_str("\"}");
-    text
+    head.push_str(",\"data\":\"");
+    (head, "\"}")
 }
 
 #[derive(Serialize)]
@@ -385,6 +338,9 @@ mod tests {
             assert_eq!(authorization.sender, "0xabc");
             assert_eq!(authorization.timestamp_ms, 7);
         }
+        let odd = json!({"data": "", "contentType": "a\nb"}).to_string();
+        let odd = StoreRequest::decode(&odd).unwrap();
+        assert_eq!(odd.content_type, None, "as over a stream");
         let bare = StoreRequest::decode(r#"{"data":"","authorization":null}"#).unwrap();
         assert!(bare.body.is_empty() && bare.authorization.is_none());
     }
@@ -394,22 +350,15 @@ mod tests {
         let mut no_address = authorized("who");
         let mut long_nonce = authorized("address");
         long_nonce["authorization"]["nonce"] = "n".repeat(513).into();
-        let mut long_type = authorized("address");
-        long_type["contentType"] = "t".repeat(256).into();
         no_address["data"] = "".into();
         for (request, word) in [
             (json!({}), "data is missing"),
             (json!({"data": 7}), "invalid type"),
             (json!({"data": "A"}), "base64"),
             (json!({"data": "AA"}), "base64"),
-            (
-                json!({"data": "AA=="  , "contentType": "a\nb"}),
-                "contentType",
-            ),
             (json!({"data": "_-=="}), "base64"),
-            (no_address, "address"),
-            (long_nonce, "nonce"),
-            (long_type, "contentType"),
+            (no_address, "lacks sender"),
+            (long_nonce, "authorization.nonce is longer"),
         ] {
             let refusal = StoreRequest::decode(&request.to_string()).unwrap_err();
             let text = refusal.to_string();
@@ -422,7 +371,7 @@ mod tests {
 
     #[test]
     fn a_blob_of_the_limit_passes_and_one_byte_more_does_not() {
-        let limit = MAX_BLOB_BYTES;
+        let limit = usize::try_from(MAX_BLOB_BYTES).unwrap();
         for (size, fits) in [(limit, true), (limit + 1, false), (limit + 3, false)] {
             let text = format!(r#"{{"data":"{}"}}"#, STANDARD.encode(vec![7; size]));
             assert!(text.len() < crate::link::MAX_MESSAGE_BYTES);
@@ -441,7 +390,8 @@ mod tests {
         ] {
             assert_eq!(wanted(&json!({"cid": text}).to_string()), Ok(cid));
         }
-        for wrong in [json!({}), json!({"cid": ""}), json!({"cid": {}})] {
+        let long = json!({"cid": cid.to_string(), "more": "m".repeat(MAX_RETRIEVE_BYTES)});
+        for wrong in [json!({}), json!({"cid": ""}), json!({"cid": {}}), long] {
             assert!(matches!(
                 wanted(&wrong.to_string()),
                 Err(Refusal::Invalid(_))
@@ -467,9 +417,16 @@ mod tests {
                 "error": "Blob not found"})
         );
         assert_eq!(
-            parse(retrieved("r", None, b"abcd")),
+            parse(
+                ["abcd"]
+                    .map(|data| {
+                        let (head, tail) = retrieved("r", None);
+                        format!("{head}{data}{tail}")
+                    })
+                    .concat()
+            ),
             json!({"type": "retrieve-response", "requestId": "r", "success": true,
-                "data": STANDARD.encode(b"abcd"), "mimeType": ANY_BYTES})
+                "data": "abcd", "mimeType": DEFAULT_MEDIA_TYPE})
         );
         assert_eq!(
             parse(register("p", "n", false)),

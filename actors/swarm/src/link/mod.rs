@@ -38,10 +38,9 @@ use session::Session;
 
 pub(crate) use urls::urls;
 
-/// Largest blob in JSON; larger ones travel by the streams of 2.0.0 only.
-const MAX_BLOB_BYTES: usize = 32 << 20;
-/// Largest message of a relay: such a blob in base64, and 64 KiB for all around it.
-const MAX_MESSAGE_BYTES: usize = MAX_BLOB_BYTES.div_ceil(3) * 4 + 64 * 1024;
+/// Largest message of a relay: the largest blob in JSON, and 64 KiB for all around it.
+#[expect(clippy::cast_possible_truncation, reason = "far below 4 GiB")]
+const MAX_MESSAGE_BYTES: usize = crate::wire::frame::BLOB_FRAME_BYTES as usize;
 
 /// What the links need of the node.
 pub(crate) struct LinkOptions {

@@ -4,22 +4,24 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytecave_messages::body::{BlobBody, BodyError};
+use bytecave_core::BlobCid;
 use bytecave_messages::budget::{Budget, Permit, Share};
 use bytecave_messages::memory::HeldMemory;
 use bytecave_messages::ports::{SwarmEvents, hand_on};
 use bytecave_messages::swarm::{
     Answer, InboundRetrieve, InboundStore, Origin, Refusal, ServedBlob,
 };
-use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout_at};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use super::LinkLimits;
 use super::message::{self, Kind, StoreRequest};
-use super::{LinkLimits, MAX_BLOB_BYTES};
 use crate::aside::aside;
 use crate::memory::BodyMemory;
+use crate::wire::frame::MAX_BLOB_BYTES;
+use crate::wire::v1::base64;
+use crate::wire::v1::blobs::unreadable;
 
 const LATE: Refusal = Refusal::Unavailable("no answer within the time of a browser");
 const FAILED: Refusal = Refusal::Unavailable("the blob cannot be read");
@@ -44,6 +46,14 @@ pub(super) struct Request {
     pub(super) kind: Kind,
     pub(super) id: String,
     pub(super) text: Utf8Bytes,
+}
+
+/// What there is to do.
+enum Work {
+    /// A store, not decoded yet.
+    Store(Utf8Bytes),
+    /// This blob is wanted.
+    Retrieve(BlobCid),
 }
 
 /// Serves one link, over all its connections.
@@ -81,26 +91,36 @@ impl Server {
         request: Request,
         answers: &mpsc::Sender<Outgoing>,
     ) -> Option<Outgoing> {
-        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
-            let text = message::refused(request.kind, &request.id, &Refusal::Busy);
-            return Some(Outgoing::small(text));
+        let Request { kind, id, text } = request;
+        let refused = |why: &Refusal| Outgoing::small(message::refused(kind, &id, why));
+        let work = match kind {
+            Kind::Store => Work::Store(text),
+            // All that is needed of it is short, and the rest is not kept.
+            Kind::Retrieve => match message::wanted(&text) {
+                Ok(cid) => Work::Retrieve(cid),
+                Err(why) => return Some(refused(&why)),
+            },
         };
-        let serving = Arc::clone(self).serve(request, answers.clone(), slot);
+        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+            return Some(refused(&Refusal::Busy));
+        };
+        let serving = Arc::clone(self).serve(kind, id, work, answers.clone(), slot);
         tokio::spawn(serving);
         None
     }
 
     async fn serve(
         self: Arc<Self>,
-        request: Request,
+        kind: Kind,
+        id: String,
+        work: Work,
         answers: mpsc::Sender<Outgoing>,
         _slot: OwnedSemaphorePermit,
     ) {
         let deadline = Instant::now() + self.answer;
-        let Request { kind, id, text } = request;
-        let outgoing = match kind {
-            Kind::Store => self.store(&id, text, deadline).await,
-            Kind::Retrieve => self.retrieve(&id, &text, deadline).await,
+        let outgoing = match work {
+            Work::Store(text) => self.store(&id, text, deadline).await,
+            Work::Retrieve(cid) => self.retrieve(&id, cid, deadline).await,
         };
         let outgoing = outgoing
             .unwrap_or_else(|refusal| Outgoing::small(message::refused(kind, &id, &refusal)));
@@ -138,9 +158,13 @@ impl Server {
         Ok(Outgoing::small(message::stored(id, &kept)))
     }
 
-    async fn retrieve(&self, id: &str, text: &str, deadline: Instant) -> Result<Outgoing, Refusal> {
+    async fn retrieve(
+        &self,
+        id: &str,
+        cid: BlobCid,
+        deadline: Instant,
+    ) -> Result<Outgoing, Refusal> {
         let permit = self.permit("inbound_retrieve")?;
-        let cid = message::wanted(text)?;
         let (answer, answered) = Answer::new();
         let retrieve = InboundRetrieve {
             from: Origin::Link(Arc::clone(&self.relay)),
@@ -157,18 +181,15 @@ impl Server {
             body,
             ..
         } = served.map_err(|_| Refusal::Busy)??;
-        if size > MAX_BLOB_BYTES as u64 {
+        if size > MAX_BLOB_BYTES {
             return Err(message::too_large(size));
         }
         let held = self.memory.for_blob(size).ok_or(Refusal::Busy)?;
-        let bytes = timeout_at(deadline, collect(body, size)).await;
-        let bytes = bytes.map_err(|_| LATE)??;
-        let id = id.to_owned();
-        let encode = move || message::retrieved(&id, content_type.as_deref(), &bytes);
+        let (head, tail) = message::retrieved(id, content_type.as_deref());
+        let text = base64::encode(&head, body, size, tail, self.answer);
+        let text = timeout_at(deadline, text).await.map_err(|_| LATE)?;
         Ok(Outgoing {
-            text: aside(usize::try_from(size).unwrap_or(usize::MAX), encode)
-                .await
-                .map_err(|_| FAILED)?,
+            text: text.map_err(unreadable)?,
             held: Some(held),
         })
     }
@@ -182,37 +203,5 @@ impl Server {
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Server({})", self.relay)
-    }
-}
-
-/// All bytes of a blob that is `size` bytes long.
-async fn collect(body: BlobBody, size: u64) -> Result<Bytes, Refusal> {
-    let size = usize::try_from(size).map_err(|_| FAILED)?;
-    let bytes = match body {
-        BlobBody::Whole(bytes) => bytes,
-        BlobBody::Stream(mut pieces) => {
-            let mut bytes = Vec::with_capacity(size);
-            while let Some(piece) = pieces.next().await {
-                let piece = piece.map_err(|error| unreadable(&error))?;
-                if bytes.len() + piece.len() > size {
-                    return Err(FAILED);
-                }
-                bytes.extend_from_slice(&piece);
-            }
-            bytes.into()
-        }
-    };
-    if bytes.len() == size {
-        Ok(bytes)
-    } else {
-        Err(FAILED)
-    }
-}
-
-fn unreadable(error: &BodyError) -> Refusal {
-    match error {
-        BodyError::Damaged => Refusal::Damaged,
-        BodyError::Deleted => Refusal::NotFound,
-        _ => FAILED,
     }
 }

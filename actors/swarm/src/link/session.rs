@@ -19,6 +19,7 @@ use super::backoff::Complaints;
 use super::connect::{Socket, Tls, connect};
 use super::message::{self, Incoming, printable};
 use super::serve::{Outgoing, Request, Server};
+use crate::aside::aside;
 use crate::facts::Facts;
 
 /// Answers that wait to be written. When they are so many, nothing more is read.
@@ -153,7 +154,13 @@ impl Session {
                 Some(Err(error)) => return LinkFailure::broken(&error),
                 None => return LinkFailure::Closed { relay_said },
             };
-            match message::look(&text) {
+            let text_len = text.len();
+            // A long one is looked through by another thread; one that could not be is no message.
+            let look = move || (message::look(&text), text);
+            let Ok((incoming, text)) = aside(text_len, look).await else {
+                continue;
+            };
+            match incoming {
                 Incoming::Registered if registered => {}
                 Incoming::Registered => {
                     registered = true;

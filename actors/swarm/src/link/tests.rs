@@ -342,6 +342,10 @@ async fn a_replicator_that_never_answers_leaves_no_browser_waiting() {
             .contains("busy")
     );
     node.replicator.release();
+    // What was noted of them holds their bytes, too.
+    for _ in ["a", "b"] {
+        node.replicator.heard().await;
+    }
     until_served(&mut relay, &store("d", &content)).await;
 }
 

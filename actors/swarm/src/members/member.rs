@@ -13,6 +13,7 @@ use super::{
     ADDRESSES_LIMIT, BACKOFF_CONFIGURED_MAX, BACKOFF_MAX, BACKOFF_MIN, CONNECTIONS_LIMIT,
     FAILURES_LIMIT, OURS, RememberedPeer, STABLE_AFTER, Teller,
 };
+use crate::addresses::is_relayed;
 
 /// How a peer came to be a member, which decides when it is forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +73,11 @@ pub(super) struct Member {
     pub(super) rtt_ms: Option<u64>,
     /// When a word of its own came last: over a connection, or signed by it. 0: never.
     pub(super) heard_ms: u64,
+    /// When the first such word came. 0: never.
+    first_seen_ms: u64,
+    /// When it said goodbye; none after it was connected, announced itself or told of itself again.
+    /// What still comes over a connection that is being closed does not count.
+    pub(super) left_ms: Option<u64>,
     pub(super) announced: Option<Announced>,
     pub(super) info: Option<PeerInfo>,
     failures: u32,
@@ -92,6 +98,8 @@ impl Member {
             protocols: Vec::new(),
             rtt_ms: None,
             heard_ms: 0,
+            first_seen_ms: 0,
+            left_ms: None,
             announced: None,
             info: None,
             failures: 0,
@@ -119,11 +127,14 @@ impl Member {
     /// A word of its own came.
     pub(super) fn heard(&mut self, now_ms: u64) {
         self.heard_ms = self.heard_ms.max(now_ms);
+        if self.first_seen_ms == 0 {
+            self.first_seen_ms = now_ms;
+        }
     }
 
     pub(super) fn is_live(&self, now_ms: u64, timeout_ms: u64) -> bool {
-        self.is_connected()
-            || (self.heard_ms != 0 && now_ms.saturating_sub(self.heard_ms) < timeout_ms)
+        let lately = self.heard_ms != 0 && now_ms.saturating_sub(self.heard_ms) < timeout_ms;
+        self.left_ms.is_none() && (self.is_connected() || lately)
     }
 
     /// Directly, if any connection is direct.
@@ -177,7 +188,7 @@ impl Member {
     /// Keeps an address of the settings, whatever its form: the transport judges it.
     pub(super) fn configure(&mut self, address: Multiaddr) {
         self.standing = Standing::Configured;
-        let relayed = is_circuit(&address);
+        let relayed = is_relayed(&address);
         self.known.retain(|known| known.address != address);
         if self.known.len() >= ADDRESSES_LIMIT {
             self.drop_worst();
@@ -214,6 +225,7 @@ impl Member {
         now_ms: u64,
     ) -> bool {
         self.heard(now_ms);
+        self.left_ms = None;
         let kind = if endpoint.is_relayed() {
             ConnectionKind::Relayed
         } else {
@@ -327,7 +339,7 @@ impl Member {
     /// The same without circuits.
     pub(super) fn direct_addresses(&self) -> Vec<Multiaddr> {
         let mut addresses = self.addresses();
-        addresses.retain(|address| !is_circuit(address));
+        addresses.retain(|address| !is_relayed(address));
         addresses
     }
 
@@ -340,6 +352,8 @@ impl Member {
             peer: self.id,
             addresses: self.addresses(),
             heard_ms: self.heard_ms,
+            first_seen_ms: self.first_seen_ms,
+            left_ms: self.left_ms,
             agent: self.agent.clone(),
             announced: self.announced.clone(),
         }
@@ -348,7 +362,17 @@ impl Member {
     /// What was remembered; what is known already stands before it.
     pub(super) fn restore(&mut self, remembered: RememberedPeer, now_ms: u64) {
         self.proven = true;
-        self.heard(remembered.heard_ms.min(now_ms));
+        let heard_ms = remembered.heard_ms.min(now_ms);
+        self.heard(heard_ms);
+        // Who was heard then was met by then.
+        let met_ms = match remembered.first_seen_ms {
+            0 => heard_ms,
+            met_ms => met_ms.min(heard_ms),
+        };
+        self.first_seen_ms = self.first_seen_ms.min(met_ms);
+        if !self.is_connected() {
+            self.left_ms = remembered.left_ms.filter(|left_ms| *left_ms <= now_ms);
+        }
         self.agent = self.agent.take().or(remembered.agent);
         let in_time = |said: &Announced| said.timestamp_ms <= now_ms;
         let announced = remembered.announced.filter(in_time);
@@ -380,9 +404,9 @@ impl Member {
             } else {
                 self.heard_ms
             },
-            first_seen_ms: 0,
+            first_seen_ms: self.first_seen_ms,
             live: self.is_live(now_ms, timeout_ms),
-            left_ms: None,
+            left_ms: self.left_ms,
             announced: self.announced.clone(),
             info: self.info.clone().map(|info| self.completed(info)),
         }
@@ -396,12 +420,6 @@ impl Member {
         }
         info
     }
-}
-
-fn is_circuit(address: &Multiaddr) -> bool {
-    address
-        .iter()
-        .any(|part| part == libp2p::multiaddr::Protocol::P2pCircuit)
 }
 
 /// Milliseconds of a constant.

@@ -1,5 +1,6 @@
 //! Members under any sequence of events, and the rules of `members.rs` one by one.
 
+mod ages;
 mod sequences;
 
 use std::time::Duration;
@@ -84,6 +85,7 @@ fn announcement(number: u64, said_ms: u64) -> Announcement {
             timestamp_ms: said_ms,
         },
         addresses: vec![at(number)],
+        leaving: false,
     }
 }
 
@@ -456,6 +458,8 @@ fn what_is_restored_is_judged_anew() {
             peer: peer(number),
             addresses: vec![at(number)],
             heard_ms: NOW,
+            first_seen_ms: NOW,
+            left_ms: None,
             agent: None,
             announced: None,
         })

@@ -36,6 +36,10 @@ struct Entry {
     peer_id: PeerId,
     multiaddrs: Vec<String>,
     last_heard_ms: u64,
+    #[serde(default)]
+    first_seen_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    left_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     agent: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -125,6 +129,8 @@ fn remembered(entry: Entry) -> Option<RememberedPeer> {
         peer: entry.peer_id,
         addresses,
         heard_ms: entry.last_heard_ms,
+        first_seen_ms: entry.first_seen_ms,
+        left_ms: entry.left_ms,
         agent: entry.agent.as_deref().map(clean_text),
         announced,
     })
@@ -183,6 +189,8 @@ fn document(peers: &[RememberedPeer]) -> io::Result<Vec<u8>> {
             peer_id: peer.peer,
             multiaddrs: peer.addresses.iter().map(ToString::to_string).collect(),
             last_heard_ms: peer.heard_ms,
+            first_seen_ms: peer.first_seen_ms,
+            left_ms: peer.left_ms,
             agent: peer.agent.clone(),
             announced: peer.announced.clone(),
         })?;
@@ -221,6 +229,8 @@ mod tests {
                 })
                 .collect(),
             heard_ms: u64::from(number),
+            first_seen_ms: u64::from(number / 2),
+            left_ms: (number % 2 == 1).then_some(u64::from(number)),
             agent: Some(format!("bytecave/{number}")),
             announced: Some(Announced {
                 node_id: format!("node-{number}"),
@@ -244,6 +254,23 @@ mod tests {
             assert!(!dir.path().join(TEMPORARY).exists());
             assert!(!dir.path().join(DAMAGED).exists());
         }
+    }
+
+    #[test]
+    fn a_file_of_a_version_that_knew_less_is_read() {
+        let bytes = document(&[peer(3, 1)]).unwrap();
+        let mut document: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        let entry = document["members"][0].as_object_mut().unwrap();
+        assert!(entry.remove("firstSeenMs").is_some() && entry.remove("leftMs").is_some());
+        let (peers, bad) = parse(document.to_string().as_bytes()).unwrap();
+        assert_eq!(bad, 0);
+        let (first_seen_ms, left_ms) = (0, None);
+        let expected = RememberedPeer {
+            first_seen_ms,
+            left_ms,
+            ..peer(3, 1)
+        };
+        assert_eq!(peers, [expected]);
     }
 
     #[test]

@@ -4,32 +4,32 @@
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use bytecave_core::{BlobCid, PeerId, ShardCount, ShardRange, ShardSet};
-use bytecave_messages::body::BlobBody;
+use bytecave_core::{PeerId, ShardCount, ShardRange, ShardSet};
 use bytecave_messages::budget::{Budget, Full};
-use bytecave_messages::memory::HeldMemory;
-use bytecave_messages::swarm::{PeerInfo, RemoteBlob, SwarmError};
+use bytecave_messages::swarm::{PeerInfo, RefusalKind, SwarmError};
 use libp2p::{Multiaddr, Stream, StreamProtocol};
-use serde::Deserialize;
 use serde_json::Value;
 use tracing::trace;
 
-use super::frame::{self, BLOB_FRAME_BYTES, FrameError, MAX_BLOB_BYTES, Pace, SMALL_FRAME_BYTES};
-use super::streams::{OpenError, StreamControl};
-use super::v1::text::{Text, cleaned, has_long_escapes, media_type};
-use super::v1::{self, Kind};
-use crate::aside::aside;
+use super::frame::{self, FrameError, SMALL_FRAME_BYTES};
+use super::streams::{OpenError, OpenedStream, StreamControl};
+use super::v1::Kind;
+use super::v2::Refused;
+use super::v2::header::NoHeader;
+use crate::members::RANGES_LIMIT;
 use crate::memory::BodyMemory;
+use crate::plain::cleaned;
 
 mod relay;
+mod replica;
+mod retrieve;
+mod sync;
 
 pub(crate) use relay::RelayedPeer;
 
 /// Longest text of a peer that is kept: versions, addresses, names of protocols.
 const TEXT_BYTES: usize = 128;
-/// Most shard ranges and protocols of a peer that are kept.
+/// Most protocols of a peer that are kept.
 const LISTED: usize = 64;
 /// How much of what a peer says is wrong with our request is quoted.
 const QUOTED_BYTES: usize = 200;
@@ -41,19 +41,6 @@ pub(crate) struct Client {
     memory: BodyMemory,
     budget: Budget,
     request_timeout: Duration,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Retrieved<'a> {
-    #[serde(default)]
-    success: Option<bool>,
-    #[serde(borrow, default)]
-    ciphertext: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    mime_type: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    error: Option<Text<'a>>,
 }
 
 impl Client {
@@ -75,7 +62,8 @@ impl Client {
     /// What `peer` says it is.
     pub(crate) async fn info(&self, peer: PeerId) -> Result<PeerInfo, SwarmError> {
         let kind = Kind::Info;
-        let mut stream = self.open(peer, &[kind.protocol()], kind.name()).await?;
+        let opened = self.open(peer, &[kind.protocol()], kind.name()).await?;
+        let mut stream = opened.stream;
         self.send(peer, &mut stream, &serde_json::json!({})).await?;
         let answer = frame::read(&mut stream, SMALL_FRAME_BYTES, self.request_timeout)
             .await
@@ -84,39 +72,16 @@ impl Client {
         info(peer, &answer)
     }
 
-    /// The blob, as `peer` gives it: the bytes may be any.
-    pub(crate) async fn retrieve(
-        &self,
-        peer: PeerId,
-        cid: BlobCid,
-    ) -> Result<RemoteBlob, SwarmError> {
-        let names = [Kind::Retrieve.protocol(), Kind::Blob.protocol()];
-        let mut stream = self.open(peer, &names, Kind::Retrieve.name()).await?;
-        let request = serde_json::json!({ "cid": v1::hex(&cid) });
-        self.send(peer, &mut stream, &request).await?;
-        let mut pace = Pace::new(self.request_timeout);
-        let length = frame::read_length(&mut stream, BLOB_FRAME_BYTES, &mut pace)
-            .await
-            .map_err(|error| self.failed(peer, error))?;
-        let memory = self.memory.for_frame(length).ok_or_else(|| self.full())?;
-        let answer = frame::read_body(&mut stream, length, &mut pace)
-            .await
-            .map_err(|error| self.failed(peer, error))?;
-        let blob = aside(answer.len(), move || retrieved(peer, &answer, memory)).await;
-        frame::finish(stream).await;
-        blob.unwrap_or_else(|_| Err(bad(peer, "its answer cannot be read")))
-    }
-
     async fn open(
         &self,
         peer: PeerId,
         names: &[StreamProtocol],
         protocol: &'static str,
-    ) -> Result<Stream, SwarmError> {
+    ) -> Result<OpenedStream, SwarmError> {
         match self.control.open(&peer, names).await {
             Ok(opened) => {
                 trace!(%peer, protocol = %opened.protocol, "stream opened");
-                Ok(opened.stream)
+                Ok(opened)
             }
             Err(OpenError::Unreachable(cause)) => Err(SwarmError::Unreachable { peer, cause }),
             Err(OpenError::Unsupported) => Err(SwarmError::Unsupported { peer, protocol }),
@@ -136,8 +101,18 @@ impl Client {
         stream: &mut Stream,
         request: &Value,
     ) -> Result<(), SwarmError> {
+        self.say(peer, stream, &frame::encode(request)).await
+    }
+
+    /// Sends a frame, and says that there is no more.
+    async fn say(
+        &self,
+        peer: PeerId,
+        stream: &mut Stream,
+        request: &[u8],
+    ) -> Result<(), SwarmError> {
         use futures_util::AsyncWriteExt as _;
-        frame::write(stream, &frame::encode(request), self.request_timeout)
+        frame::write(stream, request, self.request_timeout)
             .await
             .map_err(|error| self.failed(peer, error))?;
         tokio::time::timeout(self.request_timeout, stream.close())
@@ -159,6 +134,14 @@ impl Client {
                 cause: format!("the stream ended after {moved} bytes of the answer"),
             },
             error @ FrameError::TooLong { .. } => bad(peer, error.to_string()),
+        }
+    }
+
+    /// No header came, or none that makes sense.
+    fn unread(&self, peer: PeerId, error: NoHeader) -> SwarmError {
+        match error {
+            NoHeader::Frame(error) => self.failed(peer, error),
+            NoHeader::Nonsense(error) => bad(peer, error.to_string()),
         }
     }
 
@@ -185,33 +168,17 @@ fn bad(peer: PeerId, reason: impl Into<String>) -> SwarmError {
     }
 }
 
-fn retrieved(peer: PeerId, answer: &[u8], memory: HeldMemory) -> Result<RemoteBlob, SwarmError> {
-    if has_long_escapes(answer) {
-        return Err(bad(peer, "its base64 holds escapes"));
+/// What a peer of our own kind gives as its reason.
+fn refused(peer: PeerId, refused: Refused) -> SwarmError {
+    match refused.kind {
+        RefusalKind::NotFound => SwarmError::NotFound { peer },
+        RefusalKind::Busy => SwarmError::Busy { peer },
+        kind => SwarmError::Refused {
+            peer,
+            kind,
+            reason: refused.text,
+        },
     }
-    let answer: Retrieved<'_> =
-        serde_json::from_slice(answer).map_err(|error| bad(peer, error.to_string()))?;
-    if let Some(error) = answer.error
-        && answer.success != Some(true)
-    {
-        return Err(declined(peer, &error.0));
-    }
-    let (Some(true), Some(ciphertext)) = (answer.success, answer.ciphertext) else {
-        return Err(bad(peer, "neither a blob nor an error"));
-    };
-    let bytes = STANDARD
-        .decode(ciphertext.0.as_ref())
-        .map_err(|error| bad(peer, error.to_string()))?;
-    if bytes.len() as u64 > MAX_BLOB_BYTES {
-        return Err(bad(peer, "a blob larger than the protocol carries"));
-    }
-    Ok(RemoteBlob {
-        size: bytes.len() as u64,
-        blob_root: None,
-        content_type: media_type(answer.mime_type),
-        offset: 0,
-        body: BlobBody::Whole(memory.attach(bytes)),
-    })
 }
 
 /// What the peer gives as its reason. Only a request that it finds senseless speaks against it,
@@ -268,7 +235,9 @@ fn info(peer: PeerId, answer: &[u8]) -> Result<PeerInfo, SwarmError> {
 /// Ranges that a node of so many shards can keep; none when they are too many or contradict
 /// themselves.
 fn shards(count: ShardCount, ranges: &Value) -> Option<Vec<ShardRange>> {
-    let ranges = ranges.as_array().filter(|ranges| ranges.len() <= LISTED)?;
+    let ranges = ranges
+        .as_array()
+        .filter(|ranges| ranges.len() <= RANGES_LIMIT)?;
     let ranges: Option<Vec<ShardRange>> = ranges
         .iter()
         .map(|range| {

@@ -1,5 +1,9 @@
 use bytecave_core::PublicKey;
 
+use bytecave_messages::body::BlobBody;
+use bytecave_messages::swarm::RemoteBlob;
+
+use super::retrieve::retrieved;
 use super::*;
 
 fn peer() -> PeerId {
@@ -14,7 +18,8 @@ fn got(json: &str) -> Result<RemoteBlob, SwarmError> {
 #[test]
 fn a_blob_and_every_refusal_are_understood() {
     let blob = got(r#"{"success":true,"ciphertext":"aGVsbG8=","mimeType":"a/b"}"#).unwrap();
-    assert_eq!(blob.bytes, "hello");
+    assert!(matches!(blob.body, BlobBody::Whole(bytes) if bytes == "hello"));
+    assert_eq!((blob.size, blob.offset, blob.blob_root), (5, 0, None));
     assert_eq!(blob.content_type.as_deref(), Some("a/b"));
     let peer = peer();
     let refused =
@@ -30,8 +35,8 @@ fn a_blob_and_every_refusal_are_understood() {
         SwarmError::BadAnswer { .. }
     ));
     assert_eq!(
-        got(r#"{"error":"busy: try again later"}"#),
-        Err(SwarmError::Busy { peer })
+        got(r#"{"error":"busy: try again later"}"#).unwrap_err(),
+        SwarmError::Busy { peer }
     );
 }
 

@@ -1,9 +1,12 @@
 //! What happens to requests of peers, counted.
 
+use bytecave_messages::swarm::RefusalKind;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
+
+use super::frame::FrameError;
 
 /// The counters of the wire. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -97,6 +100,25 @@ impl WireCounters {
 }
 
 impl Outcome {
+    /// Of a request that was declined.
+    pub(crate) const fn refused(kind: RefusalKind) -> Self {
+        match kind {
+            RefusalKind::NotFound => Self::NotFound,
+            RefusalKind::Invalid | RefusalKind::Mismatch => Self::Invalid,
+            RefusalKind::Busy => Self::Busy,
+            _ => Self::Refused,
+        }
+    }
+
+    /// Of a request that was not read, or whose answer did not go out.
+    pub(crate) const fn of(error: &FrameError) -> Self {
+        match error {
+            FrameError::TooLong { .. } => Self::Invalid,
+            FrameError::TimedOut { .. } => Self::TimedOut,
+            FrameError::Ended { .. } | FrameError::Stream(_) => Self::Broken,
+        }
+    }
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::Served => "served",

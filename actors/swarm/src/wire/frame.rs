@@ -25,6 +25,7 @@ pub(crate) const BLOB_FRAME_BYTES: u64 = MAX_BLOB_BYTES.div_ceil(3) * 4 + SMALL_
 
 /// A second is added to a peer's time for each of these.
 const PACE_BYTES: u64 = 64 * 1024;
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
 /// Bytes read or written at once.
 const PIECE_BYTES: usize = 64 * 1024;
 /// How long the peer's end of a finished stream is waited for. Dropped before it, the stream may
@@ -61,37 +62,142 @@ pub(crate) enum FrameError {
     Stream(#[from] io::Error),
 }
 
-/// The time that a peer has: a grace, and a second for each 64 KiB that have passed.
+/// The time that a peer has.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
-    start: Instant,
-    grace: Duration,
+    limit: Limit,
     moved: u64,
 }
 
+#[derive(Debug, Clone, Copy)]
+enum Limit {
+    /// A grace from the start on, and a second for each 64 KiB that have passed.
+    Whole { start: Instant, grace: Duration },
+    /// The same, but what was gained is never more than the grace: whoever stops is cut off after it,
+    /// however much has passed before.
+    Steady { until: Instant, grace: Duration },
+    /// Somebody else watches the time.
+    None,
+}
+
 impl Pace {
-    /// The time begins now.
+    /// Of a frame; the time begins now.
     pub(crate) fn new(grace: Duration) -> Self {
+        let start = Instant::now();
         Self {
-            start: Instant::now(),
-            grace,
+            limit: Limit::Whole { start, grace },
             moved: 0,
         }
     }
 
-    fn deadline(&self) -> Instant {
-        self.start + self.grace + Duration::from_secs(self.moved.div_ceil(PACE_BYTES))
+    /// Of a transfer without end in sight; the time begins now.
+    pub(crate) fn steady(grace: Duration) -> Self {
+        let until = Instant::now() + grace;
+        Self {
+            limit: Limit::Steady { until, grace },
+            moved: 0,
+        }
     }
 
-    async fn step(
+    /// Without a limit: whoever waits watches the time.
+    pub(crate) fn unwatched() -> Self {
+        Self {
+            limit: Limit::None,
+            moved: 0,
+        }
+    }
+
+    /// The peer was not waited for so long: this node itself was.
+    pub(crate) fn excuse(&mut self, waited: Duration) {
+        match &mut self.limit {
+            Limit::Whole { start, .. } => *start += waited,
+            Limit::Steady { until, .. } => *until += waited,
+            Limit::None => {}
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self.limit {
+            Limit::Whole { start, grace } => {
+                Some(start + grace + Duration::from_secs(self.moved.div_ceil(PACE_BYTES)))
+            }
+            Limit::Steady { until, .. } => Some(until),
+            Limit::None => None,
+        }
+    }
+
+    fn moved(&mut self, bytes: usize) {
+        self.moved += bytes as u64;
+        if let Limit::Steady { until, grace } = &mut self.limit {
+            let gained = bytes as u64 * NANOS_PER_SECOND / PACE_BYTES;
+            let most = Instant::now() + *grace;
+            *until = (*until + Duration::from_nanos(gained)).min(most);
+        }
+    }
+
+    /// One read or write.
+    pub(crate) async fn step(
         &mut self,
         io: impl Future<Output = io::Result<usize>>,
     ) -> Result<usize, FrameError> {
-        let moved = timeout_at(self.deadline(), io)
-            .await
-            .map_err(|_| FrameError::TimedOut { moved: self.moved })??;
-        self.moved += moved as u64;
+        let moved = match self.deadline() {
+            Some(deadline) => timeout_at(deadline, io)
+                .await
+                .map_err(|_| FrameError::TimedOut { moved: self.moved })??,
+            None => io.await?,
+        };
+        self.moved(moved);
         Ok(moved)
+    }
+
+    /// Writes all of it.
+    pub(crate) async fn write_all<S>(
+        &mut self,
+        stream: &mut S,
+        bytes: &[u8],
+    ) -> Result<(), FrameError>
+    where
+        S: AsyncWrite + Unpin,
+    {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let piece = rest.get(..PIECE_BYTES).unwrap_or(rest);
+            let written = self.step(stream.write(piece)).await?;
+            if written == 0 {
+                return Err(FrameError::Ended { moved: self.moved });
+            }
+            rest = rest.get(written..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Fills all of it.
+    pub(crate) async fn read_exact<S>(
+        &mut self,
+        stream: &mut S,
+        room: &mut [u8],
+    ) -> Result<(), FrameError>
+    where
+        S: AsyncRead + Unpin,
+    {
+        let mut rest = room;
+        while !rest.is_empty() {
+            let read = self.step(stream.read(rest)).await?;
+            if read == 0 {
+                return Err(FrameError::Ended { moved: self.moved });
+            }
+            rest = rest.get_mut(read..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Sends on what was written.
+    pub(crate) async fn flush<S>(&mut self, stream: &mut S) -> Result<(), FrameError>
+    where
+        S: AsyncWrite + Unpin,
+    {
+        let flush = async { stream.flush().await.map(|()| 0) };
+        self.step(flush).await.map(|_| ())
     }
 }
 
@@ -105,14 +211,7 @@ where
     S: AsyncRead + Unpin,
 {
     let mut prefix = [0; PREFIX_BYTES];
-    let mut rest = prefix.as_mut_slice();
-    while !rest.is_empty() {
-        let read = pace.step(stream.read(rest)).await?;
-        if read == 0 {
-            return Err(FrameError::Ended { moved: pace.moved });
-        }
-        rest = rest.get_mut(read..).unwrap_or_default();
-    }
+    pace.read_exact(stream, &mut prefix).await?;
     let length = u64::from(u32::from_be_bytes(prefix));
     if length > limit_bytes {
         return Err(FrameError::TooLong {
@@ -132,6 +231,20 @@ pub(crate) async fn read_body<S>(
 where
     S: AsyncRead + Unpin,
 {
+    let body = read_while(stream, length, pace, |_| true).await?;
+    Ok(body.unwrap_or_default())
+}
+
+/// The same as long as there is room for so many bytes; none when there is no more.
+pub(crate) async fn read_while<S>(
+    stream: &mut S,
+    length: u64,
+    pace: &mut Pace,
+    mut has_room: impl FnMut(u64) -> bool,
+) -> Result<Option<Vec<u8>>, FrameError>
+where
+    S: AsyncRead + Unpin,
+{
     // At most BLOB_FRAME_BYTES, compared before.
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     let mut piece = vec![0; length.min(PIECE_BYTES)];
@@ -143,6 +256,9 @@ where
         if read == 0 {
             return Err(FrameError::Ended { moved: pace.moved });
         }
+        if !has_room((body.len() + read) as u64) {
+            return Ok(None);
+        }
         if body.capacity() - body.len() < read {
             // Doubles with what has come, and never reaches past the claim.
             let grown = (body.capacity() * 2).min(length);
@@ -150,7 +266,7 @@ where
         }
         body.extend_from_slice(piece.get(..read).unwrap_or_default());
     }
-    Ok(body)
+    Ok(Some(body))
 }
 
 /// Reads a frame of at most `limit_bytes`.
@@ -206,18 +322,8 @@ where
     S: AsyncWrite + Unpin,
 {
     let mut pace = Pace::new(grace);
-    let mut rest = frame;
-    while !rest.is_empty() {
-        let piece = rest.get(..PIECE_BYTES).unwrap_or(rest);
-        let written = pace.step(stream.write(piece)).await?;
-        if written == 0 {
-            return Err(FrameError::Ended { moved: pace.moved });
-        }
-        rest = rest.get(written..).unwrap_or_default();
-    }
-    pace.step(async { stream.flush().await.map(|()| 0) })
-        .await?;
-    Ok(())
+    pace.write_all(stream, frame).await?;
+    pace.flush(stream).await
 }
 
 /// Closes a stream on which everything was said, and waits a little for the peer's close.

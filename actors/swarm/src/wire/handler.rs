@@ -99,7 +99,7 @@ impl Handler {
         };
         self.doors.counters.turned_away(why.counted());
         self.turned_away.push(Box::pin(async move {
-            turn_away(stream, &protocol, why.text()).await;
+            turn_away(stream, &protocol, why.kind(), why.text()).await;
             drop(place);
         }));
     }

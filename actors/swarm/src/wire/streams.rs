@@ -15,13 +15,12 @@ use std::time::Duration;
 use bytecave_core::PeerId;
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
-use libp2p::multiaddr::{Multiaddr, Protocol};
 use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished, DialFailure};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{
     ConnectionDenied, ConnectionId, DialError, FromSwarm, NetworkBehaviour, NotifyHandler, ToSwarm,
 };
-use libp2p::{Stream, StreamProtocol};
+use libp2p::{Multiaddr, Stream, StreamProtocol};
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -29,6 +28,7 @@ use super::counters::WireCounters;
 use super::doors::Doors;
 pub(crate) use super::doors::{InboundStream, StreamLimits};
 use super::handler::{Handler, OpenRequest};
+use crate::addresses::is_relayed;
 use crate::ids::{from_wire, to_wire};
 
 /// Requests to open streams between the controls and the behaviour; whoever finds no room waits,
@@ -333,10 +333,6 @@ fn only_relayed() -> OpenError {
 fn refuse(request: OpenRequest, error: impl FnOnce() -> OpenError) {
     // Whoever asked may have given up.
     let _ = request.reply.send(Err(error()));
-}
-
-fn is_relayed(address: &Multiaddr) -> bool {
-    address.iter().any(|part| part == Protocol::P2pCircuit)
 }
 
 impl NetworkBehaviour for Streams {

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use bytecave_messages::swarm::RefusalKind;
 use futures_util::{AsyncRead, AsyncWrite};
 use libp2p::StreamProtocol;
 use tokio::time::timeout;
 
 use super::counters::TurnedAway;
 use super::frame;
-use super::v1::{self, Kind};
+use super::{v1, v2};
 
 /// Time for the few bytes of the answer: a peer that does not take them is not waited for.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
@@ -33,6 +34,14 @@ impl Why {
         }
     }
 
+    pub(crate) fn kind(self) -> RefusalKind {
+        match self {
+            Self::Busy(_) => RefusalKind::Busy,
+            Self::Relayed => RefusalKind::Unavailable,
+            Self::ForeignKey => RefusalKind::NotAdmitted,
+        }
+    }
+
     pub(crate) fn counted(self) -> TurnedAway {
         match self {
             Self::Busy(which) => which,
@@ -43,16 +52,27 @@ impl Why {
 }
 
 /// Answers in the protocol's form without having read the request, and closes.
-pub(crate) async fn turn_away<S>(mut stream: S, protocol: &StreamProtocol, text: &str)
-where
+pub(crate) async fn turn_away<S>(
+    mut stream: S,
+    protocol: &StreamProtocol,
+    kind: RefusalKind,
+    text: &str,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let answer = v1::refusal(protocol.as_ref(), text);
+    let name = protocol.as_ref();
+    let (answer, is_upload) = match v2::Kind::of(name) {
+        Some(ours) => (v2::refusal(kind, text), ours.is_upload()),
+        None => (
+            v1::refusal(name, text),
+            v1::Kind::of(name).is_some_and(v1::Kind::is_upload),
+        ),
+    };
     if timeout(ANSWER_TIME, frame::write_all(&mut stream, &answer))
         .await
         .is_ok_and(|written| written.is_ok())
     {
-        if Kind::of(protocol.as_ref()).is_some_and(Kind::is_upload) {
+        if is_upload {
             frame::leave(stream).await;
         } else {
             frame::finish(stream).await;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytecave_core::BlobCid;
 use bytecave_messages::swarm::Refusal;
 use futures_util::AsyncWriteExt;
@@ -60,6 +62,34 @@ async fn who_claims_much_and_sends_little_gives_the_memory_back() {
         );
     }
     is_free(&node).await;
+}
+
+#[actix::test]
+async fn silent_claimants_keep_nobody_from_storing() {
+    let node = Node::with(|setup| {
+        setup.memory_bytes = MEMORY;
+        setup.mailbox = 1;
+    })
+    .await;
+    let mut silent = Vec::new();
+    for kind in [Kind::Replicate, Kind::Store, Kind::Replicate, Kind::Store] {
+        let mut stream = node.open(kind).await;
+        let claim = 44_000_000_u32.to_be_bytes();
+        stream.write_all(&claim).await.unwrap();
+        stream.flush().await.unwrap();
+        silent.push(stream);
+    }
+    // Each holds a first step by now.
+    until(|| node.memory.used_bytes() > 4 << 20).await;
+    let honest = vec![7; 20 << 20];
+    let request = json!({
+        "cid": BlobCid::of(&honest).to_string(),
+        "mimeType": "a/b",
+        "ciphertext": STANDARD.encode(&honest),
+    });
+    let answer = node.ask(Kind::Replicate, request).await;
+    assert_eq!(answer["success"], true, "{answer}");
+    drop(silent);
 }
 
 #[actix::test]

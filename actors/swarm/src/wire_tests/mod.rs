@@ -2,10 +2,13 @@
 //! actors, because a fake one answers for the replicator.
 
 mod clients;
+mod compared;
+mod copies;
 mod host;
 mod hostile;
 pub(crate) mod pipe;
 mod relayed;
 mod replicator;
+mod resumed;
 mod servers;
 mod streams;

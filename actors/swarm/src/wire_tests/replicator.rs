@@ -5,15 +5,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::{Actor, Context, Handler, Message};
+use bytecave_core::tree::blob_root;
 use bytecave_core::{BlobCid, NodeIdentity, ShardCount, ShardSet, StoreAuthorization};
-use bytecave_messages::body::BlobBody;
-use bytecave_messages::budget::{ActorName, Budget};
+use bytecave_messages::body::{self, BlobBody, BodyError};
+use bytecave_messages::budget::{ActorName, Budget, Permit};
 use bytecave_messages::ports::SwarmEvents;
-use bytecave_messages::store::{Durability, StoreCondition, StoreSnapshot};
+use bytecave_messages::store::{ByteRange, Durability, StoreCondition, StoreSnapshot};
 use bytecave_messages::swarm::{
     Admission, Answer, HaveList, HaveListAsk, InboundHaveList, InboundReplica, InboundRetrieve,
-    InboundStore, Kept, Refusal, ServedBlob,
+    InboundStore, InboundSync, Kept, Refusal, ReplicaBody, ServedBlob, StatedBlob,
 };
+use bytecave_messages::sync::{SyncAnswer, SyncRequest};
 use bytes::Bytes;
 use futures_util::AsyncWriteExt;
 use libp2p::Stream;
@@ -26,8 +28,10 @@ use super::host::{Host, limits};
 use crate::facts::{Facts, FixedFacts};
 use crate::memory::BodyMemory;
 use crate::wire::frame;
+use crate::wire::service::{ServerParts, ServerSettings, Service, serve};
 use crate::wire::streams::StreamLimits;
-use crate::wire::v1::{Kind, Server, ServerParts, ServerSettings};
+use crate::wire::v1::{self, Kind};
+use crate::wire::v2;
 
 /// Longer than any test takes.
 pub(super) const LONG: Duration = Duration::from_mins(2);
@@ -44,6 +48,17 @@ pub(super) struct Kitchen {
     pub(super) slow: bool,
     /// Says that blobs have this size.
     pub(super) claimed_size: Option<u64>,
+    /// Reads blobs as a stream that fails before its last byte.
+    pub(super) damaged: bool,
+    /// Refuses copies with this, before it has their bytes or else behind so many of them.
+    pub(super) refuses: Option<(Refusal, Option<u64>)>,
+    /// Copies that came as offers, and how reading them ended.
+    pub(super) offers: Vec<(StatedBlob, Option<BodyError>)>,
+    /// Ranges that were asked for.
+    pub(super) ranges: Vec<Option<ByteRange>>,
+    /// What was asked about shards, and what is answered.
+    pub(super) compared: Vec<SyncRequest>,
+    pub(super) compares: Option<Result<SyncAnswer, Refusal>>,
     kept: Vec<Box<dyn std::any::Any + Send>>,
 }
 
@@ -92,15 +107,50 @@ impl Handler<InboundRetrieve> for Replicator {
     type Result = ();
 
     fn handle(&mut self, asked: InboundRetrieve, _: &mut Self::Context) {
+        let permit = asked.permit;
         self.answer(asked.answer, |kitchen| {
+            kitchen.ranges.push(asked.range);
             let (bytes, content_type) = kitchen.blobs.get(&asked.cid).ok_or(Refusal::NotFound)?;
+            let size = bytes.len() as u64;
+            let (offset, end) = match asked.range {
+                None => (0, size),
+                Some(ByteRange::From(from)) => (from, size),
+                Some(ByteRange::FromTo(from, to)) => (from, size.min(to + 1)),
+                Some(ByteRange::Last(_)) => panic!("nobody asks so"),
+            };
+            if offset > end {
+                return Err(Refusal::Invalid("behind the end".to_owned()));
+            }
+            let part = bytes.slice(usize::try_from(offset).unwrap()..usize::try_from(end).unwrap());
             Ok(ServedBlob {
-                size: kitchen.claimed_size.unwrap_or(bytes.len() as u64),
+                size: kitchen.claimed_size.unwrap_or(size),
+                blob_root: blob_root(bytes),
                 content_type: content_type.clone(),
-                body: BlobBody::Whole(bytes.clone()),
+                offset,
+                len: end - offset,
+                body: if kitchen.damaged {
+                    broken(part, permit)
+                } else {
+                    BlobBody::Whole(part)
+                },
             })
         });
     }
+}
+
+/// Fails before the last byte.
+fn broken(bytes: Bytes, permit: Permit) -> BlobBody {
+    let (mut sender, stream) = body::stream(Some(bytes.len() as u64));
+    actix::spawn(async move {
+        let _permit = permit;
+        for piece in bytes[..bytes.len() - 1].chunks(100_000) {
+            if sender.send(Bytes::copy_from_slice(piece)).await.is_err() {
+                return;
+            }
+        }
+        sender.fail(BodyError::Damaged);
+    });
+    BlobBody::Stream(stream)
 }
 
 impl Handler<InboundHaveList> for Replicator {
@@ -132,8 +182,90 @@ impl Handler<InboundReplica> for Replicator {
     type Result = ();
 
     fn handle(&mut self, sent: InboundReplica, _: &mut Self::Context) {
-        self.answer(sent.answer, |kitchen| {
-            keep(kitchen, Some(sent.cid), sent.body, sent.content_type)
+        let InboundReplica {
+            blob,
+            body,
+            answer,
+            permit,
+            ..
+        } = sent;
+        let offer = match body {
+            ReplicaBody::Here(bytes) => {
+                return self.answer(answer, |kitchen| {
+                    keep(kitchen, Some(blob.cid), bytes, blob.content_type)
+                });
+            }
+            ReplicaBody::Offered(offer) => offer,
+        };
+        let kitchen = Arc::clone(&self.0);
+        let state = kitchen.lock().unwrap();
+        if state.slow || state.deaf {
+            drop(state);
+            return self.answer(answer, |_| Err(Refusal::Busy));
+        }
+        let refuses = state.refuses.clone();
+        let already_stored = state.blobs.contains_key(&blob.cid);
+        drop(state);
+        if already_stored {
+            let cid = blob.cid;
+            return answer.send(Ok(Kept {
+                cid,
+                already_stored,
+            }));
+        }
+        if let Some((refusal, None)) = refuses {
+            return answer.send(Err(refusal));
+        }
+        actix::spawn(async move {
+            let _permit = permit;
+            let enough = refuses.and_then(|(refusal, after)| Some((refusal, after?)));
+            let taken = take(offer.accept(), enough).await;
+            let mut kitchen = kitchen.lock().unwrap();
+            let (failed, verdict) = match taken {
+                Ok(bytes) => {
+                    let cid = Some(blob.cid);
+                    let kept = keep(&mut kitchen, cid, bytes, blob.content_type.clone());
+                    (None, kept)
+                }
+                Err(Ok(refusal)) => (None, Err(refusal)),
+                Err(Err(error)) => (Some(error), Err(Refusal::Unavailable("not whole"))),
+            };
+            kitchen.offers.push((blob, failed));
+            answer.send(verdict);
+        });
+    }
+}
+
+/// All of a body, unless there is enough of it before.
+async fn take(
+    body: BlobBody,
+    enough: Option<(Refusal, u64)>,
+) -> Result<Bytes, Result<Refusal, BodyError>> {
+    let BlobBody::Stream(mut stream) = body else {
+        panic!("an offer comes as a stream");
+    };
+    let mut bytes = Vec::new();
+    while let Some(piece) = stream.next().await {
+        bytes.extend_from_slice(&piece.map_err(Err)?);
+        if let Some((refusal, after)) = &enough
+            && bytes.len() as u64 > *after
+        {
+            return Err(Ok(refusal.clone()));
+        }
+    }
+    Ok(bytes.into())
+}
+
+impl Handler<InboundSync> for Replicator {
+    type Result = ();
+
+    fn handle(&mut self, asked: InboundSync, _: &mut Self::Context) {
+        self.answer(asked.answer, |kitchen| {
+            kitchen.compared.push(asked.request);
+            kitchen
+                .compares
+                .clone()
+                .unwrap_or(Err(Refusal::Unavailable("not now")))
         });
     }
 }
@@ -157,6 +289,8 @@ pub(super) struct Setup {
     pub(super) memory_bytes: u64,
     pub(super) mailbox: usize,
     pub(super) admission: Admission,
+    /// Speaks nothing but the 1.0.0 protocols.
+    pub(super) first_version: bool,
 }
 
 impl Default for Setup {
@@ -172,6 +306,7 @@ impl Default for Setup {
             memory_bytes: 256 * 1024 * 1024,
             mailbox: 1024,
             admission: Admission::Everyone,
+            first_version: false,
         }
     }
 }
@@ -203,7 +338,7 @@ impl Node {
         let facts = facts();
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let (_, admission) = watch::channel(setup.admission);
-        Server::new(ServerParts {
+        let parts = ServerParts {
             facts: Arc::clone(&facts),
             events: events(Arc::clone(&kitchen)),
             budget: budget.clone(),
@@ -213,8 +348,12 @@ impl Node {
             counters: host.counters.clone(),
             tracker: tracker.clone(),
             stop: stop.clone(),
-        })
-        .spawn(&host.control);
+        };
+        if setup.first_version {
+            v1::serve(&Service::new(parts), &host.control);
+        } else {
+            serve(parts, &host.control);
+        }
         assert!(asker.dial(&host.address).await);
         Self {
             host,
@@ -239,6 +378,13 @@ impl Node {
     }
 
     pub(super) async fn open(&self, kind: Kind) -> Stream {
+        let names = [kind.protocol()];
+        let opened = self.asker.control.open(&self.host.id, &names).await;
+        opened.unwrap().stream
+    }
+
+    /// A stream of one of our own protocols.
+    pub(super) async fn open_ours(&self, kind: v2::Kind) -> Stream {
         let names = [kind.protocol()];
         let opened = self.asker.control.open(&self.host.id, &names).await;
         opened.unwrap().stream
@@ -287,6 +433,7 @@ fn events(kitchen: Arc<Mutex<Kitchen>>) -> SwarmEvents {
         retrieve: recipient::<InboundRetrieve>(&replicator),
         have_list: recipient::<InboundHaveList>(&replicator),
         replica: recipient::<InboundReplica>(&replicator),
+        sync: recipient::<InboundSync>(&replicator),
         store: recipient::<InboundStore>(&replicator),
     }
 }

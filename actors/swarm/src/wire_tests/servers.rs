@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::replicator::{Node, read};
 use crate::wire::frame::{self, MAX_BLOB_BYTES};
 use crate::wire::v1::{BUSY, Kind};
+use crate::wire::v2;
 
 fn keys(value: &Value) -> Vec<&str> {
     let mut keys: Vec<_> = value
@@ -107,7 +108,8 @@ async fn info_tells_what_the_node_keeps_and_speaks() {
         (&json!(16), &json!(true))
     );
     let protocols = info["protocols"].as_array().unwrap();
-    assert_eq!(protocols.len(), Kind::ALL.len());
+    assert_eq!(protocols.len(), Kind::ALL.len() + v2::Kind::ALL.len());
+    assert!(protocols.contains(&json!("/bytecave/replicate/2.0.0")));
     assert!(protocols.contains(&json!("/bytecave/have-list/1.0.0")));
 }
 

@@ -1,12 +1,12 @@
 //! Who answers: notes what is asked, and answers in one way.
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler};
-use bytecave_core::{BlobCid, StoreAuthorization};
+use bytecave_core::{BlobCid, BlobRoot, StoreAuthorization};
 use bytecave_messages::body::{self, BlobBody};
 use bytecave_messages::ports::SwarmEvents;
 use bytecave_messages::swarm::{
-    Answer, InboundHaveList, InboundReplica, InboundRetrieve, InboundStore, Kept, Refusal,
-    ServedBlob,
+    Answer, InboundHaveList, InboundReplica, InboundRetrieve, InboundStore, InboundSync, Kept,
+    Refusal, ServedBlob,
 };
 use bytes::Bytes;
 use tokio::sync::{Mutex, mpsc};
@@ -71,6 +71,7 @@ impl Replicator {
             retrieve: address.clone().recipient(),
             have_list: address.clone().recipient(),
             replica: address.clone().recipient(),
+            sync: address.clone().recipient(),
             store: address.clone().recipient(),
         };
         let replicator = Self {
@@ -163,6 +164,9 @@ impl Handler<InboundRetrieve> for Fake {
         let (mut sender, stream) = body::stream(Some(size as u64));
         retrieve.answer.send(Ok(ServedBlob {
             size: size as u64,
+            blob_root: BlobRoot::new([0; 32]),
+            offset: 0,
+            len: size as u64,
             content_type: Some("image/png".to_owned()),
             body: BlobBody::Stream(stream),
         }));
@@ -192,5 +196,13 @@ impl Handler<InboundReplica> for Fake {
 
     fn handle(&mut self, _: InboundReplica, _: &mut Self::Context) {
         panic!("no relay sends a replica");
+    }
+}
+
+impl Handler<InboundSync> for Fake {
+    type Result = ();
+
+    fn handle(&mut self, _: InboundSync, _: &mut Self::Context) {
+        panic!("no relay compares");
     }
 }

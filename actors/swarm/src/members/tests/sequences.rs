@@ -90,6 +90,8 @@ proptest! {
                         peer: peer(who),
                         addresses: vec![at(who)],
                         heard_ms: now,
+                        first_seen_ms: now,
+                        left_ms: None,
                         agent: None,
                         announced: None,
                     };

@@ -46,7 +46,7 @@ impl Client {
     /// The peers that `relay` knows.
     pub(crate) async fn relay_peers(&self, relay: PeerId) -> Result<Vec<RelayedPeer>, SwarmError> {
         let name = "/bytecave/relay/peers/1.0.0";
-        let mut stream = self.open(relay, &[RELAY_PEERS], name).await?;
+        let mut stream = self.open(relay, &[RELAY_PEERS], name).await?.stream;
         let text = timeout(self.request_timeout, read(&mut stream))
             .await
             .map_err(|_| self.late(relay))?

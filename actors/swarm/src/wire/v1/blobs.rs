@@ -1,26 +1,24 @@
 //! Blobs on their way out.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use std::time::Duration;
+
 use bytecave_core::PeerId;
-use bytecave_messages::body::{BlobBody, BodyError};
+use bytecave_messages::body::BodyError;
 use bytecave_messages::budget::Share;
 use bytecave_messages::memory::HeldMemory;
 use bytecave_messages::ports::hand_on;
 use bytecave_messages::swarm::{Answer, InboundRetrieve, Origin, Refusal, ServedBlob};
 use libp2p::Stream;
 use serde::Deserialize;
-use tokio::time::timeout;
 
+use super::base64::{self, NotEncoded};
 use super::server::{Reply, Server};
 use super::text::Text;
 use super::{Kind, parse_cid};
 use crate::wire::frame::{self, FrameError, MAX_BLOB_BYTES, SMALL_FRAME_BYTES};
 
 /// Media type of a blob that was stored without one.
-const DEFAULT_MEDIA_TYPE: &str = "application/octet-stream";
-/// Bytes whose base64 needs no padding, so that pieces can be encoded one after the other.
-const GROUP: usize = 3;
+pub(crate) const DEFAULT_MEDIA_TYPE: &str = "application/octet-stream";
 
 #[derive(Debug, Deserialize)]
 struct Wanted<'a> {
@@ -35,7 +33,8 @@ impl Server {
         stream: &mut Stream,
         peer: PeerId,
     ) -> Result<Reply, FrameError> {
-        let request = frame::read(stream, SMALL_FRAME_BYTES, self.request_timeout()).await?;
+        let request =
+            frame::read(stream, SMALL_FRAME_BYTES, self.service.request_timeout()).await?;
         Ok(match self.find(peer, &request).await {
             Ok((frame, held)) => Reply::served(frame).holding(held),
             Err(refusal) => Reply::refused(kind, &refusal),
@@ -46,7 +45,7 @@ impl Server {
         let wanted: Wanted<'_> =
             serde_json::from_slice(request).map_err(|error| Refusal::Invalid(error.to_string()))?;
         let cid = parse_cid(&wanted.cid.0)?;
-        let permit = self.permit(Share::Peer, "blob")?;
+        let permit = self.service.permit(Share::Peer, "blob")?;
         let (answer, answered) = Answer::new();
         let event = InboundRetrieve {
             from: Origin::Peer(peer),
@@ -55,133 +54,51 @@ impl Server {
             answer,
             permit,
         };
-        hand_on(&self.events().retrieve, event);
-        let blob = self.answered(answered).await?;
+        hand_on(&self.service.events().retrieve, event);
+        let blob = self.service.answered(answered).await?;
         if blob.size > MAX_BLOB_BYTES {
             return Err(Refusal::TooLarge {
                 size: blob.size,
                 limit_bytes: MAX_BLOB_BYTES,
             });
         }
-        let held = self.memory().for_blob(blob.size).ok_or(Refusal::Busy)?;
-        let encode = encode(blob, self.request_timeout());
+        let held = self
+            .service
+            .memory()
+            .for_blob(blob.size)
+            .ok_or(Refusal::Busy)?;
+        let encode = encode(blob, self.service.request_timeout());
         Ok((encode.await?, held))
     }
 }
 
 /// The frame with the whole blob. Nothing is sent before all of it was read, so that damage found
 /// on the way is an answer and not a broken stream.
-async fn encode(blob: ServedBlob, patience: std::time::Duration) -> Result<Vec<u8>, Refusal> {
-    let ServedBlob {
-        size,
-        content_type,
-        body,
-        ..
-    } = blob;
-    let media_type = content_type.as_deref().unwrap_or(DEFAULT_MEDIA_TYPE);
+async fn encode(blob: ServedBlob, patience: Duration) -> Result<Vec<u8>, Refusal> {
+    let media_type = blob.content_type.as_deref().unwrap_or(DEFAULT_MEDIA_TYPE);
     let tail = format!("\",\"mimeType\":{}}}", serde_json::json!(media_type));
-    let size = usize::try_from(size).unwrap_or(usize::MAX);
     let head = "\0\0\0\0{\"success\":true,\"ciphertext\":\"";
-    let mut base64 = Base64::new(head, size, tail.len());
-    match body {
-        BlobBody::Whole(bytes) => base64.push(&bytes)?,
-        BlobBody::Stream(mut pieces) => {
-            while let Some(piece) = timeout(patience, pieces.next())
-                .await
-                .map_err(|_| Refusal::Unavailable("the store does not answer"))?
-            {
-                base64.push(&piece.map_err(refused)?)?;
-            }
-        }
-    }
-    Ok(frame::seal(base64.finish(&tail)?.into_bytes()))
+    let text = base64::encode(head, blob.body, blob.size, &tail, patience).await;
+    Ok(frame::seal(text.map_err(unreadable)?.into_bytes()))
 }
 
-/// Encodes piece by piece, so that a blob and its base64 are never both whole in memory.
-struct Base64 {
-    text: String,
-    /// Of the last piece, what does not fill a group.
-    carried: Vec<u8>,
-    /// Bytes still to come.
-    missing: usize,
-}
-
-impl Base64 {
-    fn new(head: &str, size: usize, tail: usize) -> Self {
-        let mut text = String::with_capacity(head.len() + size.div_ceil(GROUP) * 4 + tail);
-        text.push_str(head);
-        Self {
-            text,
-            carried: Vec::with_capacity(GROUP),
-            missing: size,
-        }
-    }
-
-    fn push(&mut self, mut piece: &[u8]) -> Result<(), Refusal> {
-        // More bytes than the size that was stated: not that blob.
-        self.missing = self
-            .missing
-            .checked_sub(piece.len())
-            .ok_or(Refusal::Damaged)?;
-        if !self.carried.is_empty() {
-            let (fill, rest) = piece.split_at((GROUP - self.carried.len()).min(piece.len()));
-            self.carried.extend_from_slice(fill);
-            piece = rest;
-            if self.carried.len() < GROUP {
-                return Ok(());
-            }
-            STANDARD.encode_string(&self.carried, &mut self.text);
-            self.carried.clear();
-        }
-        let (groups, rest) = piece.split_at(piece.len() / GROUP * GROUP);
-        STANDARD.encode_string(groups, &mut self.text);
-        self.carried.extend_from_slice(rest);
-        Ok(())
-    }
-
-    fn finish(mut self, tail: &str) -> Result<String, Refusal> {
-        if self.missing > 0 {
-            return Err(Refusal::Damaged);
-        }
-        STANDARD.encode_string(&self.carried, &mut self.text);
-        self.text.push_str(tail);
-        Ok(self.text)
-    }
-}
-
-fn refused(error: BodyError) -> Refusal {
+/// What whoever asked is told of a blob that cannot be given.
+pub(crate) fn unreadable(error: NotEncoded) -> Refusal {
     match error {
-        BodyError::Damaged => Refusal::Damaged,
-        BodyError::Deleted => Refusal::NotFound,
-        _ => Refusal::Unavailable("the store failed while it read the blob"),
+        NotEncoded::Late { .. } => Refusal::Unavailable("the store does not answer"),
+        NotEncoded::WrongLength(_) | NotEncoded::Body(BodyError::Damaged) => Refusal::Damaged,
+        NotEncoded::Body(BodyError::Deleted) => Refusal::NotFound,
+        NotEncoded::Body(_) => Refusal::Unavailable("the store failed while it read the blob"),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use bytecave_core::BlobRoot;
-    use bytecave_messages::body;
+    use bytecave_messages::body::{self, BlobBody};
     use bytes::Bytes;
-    use proptest::prelude::*;
 
     use super::*;
-
-    proptest! {
-        #[test]
-        fn pieces_of_any_size_make_the_base64_of_the_whole(
-            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..12)
-        ) {
-            let whole = pieces.concat();
-            let mut base64 = Base64::new("<", whole.len(), 1);
-            for piece in &pieces {
-                base64.push(piece).unwrap();
-            }
-            let text = base64.finish(">").unwrap();
-            prop_assert_eq!(&text, &format!("<{}>", STANDARD.encode(&whole)));
-        }
-    }
 
     fn blob(size: u64, body: BlobBody) -> ServedBlob {
         ServedBlob {

@@ -4,9 +4,9 @@ use bytecave_core::{PeerId, PublicKey, ShardCount, ShardRange};
 use libp2p::StreamProtocol;
 use serde::Serialize;
 
-use super::served::LastHour;
 use crate::facts::Facts;
 use crate::wire::frame;
+use crate::wire::served::LastHour;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -31,7 +31,7 @@ impl Server {
         stream: &mut Stream,
         peer: PeerId,
     ) -> Result<Reply, FrameError> {
-        let request = frame::read(stream, LIST_FRAME_BYTES, self.request_timeout()).await?;
+        let request = frame::read(stream, LIST_FRAME_BYTES, self.service.request_timeout()).await?;
         Ok(match self.list(peer, &request).await {
             Ok(list) => Reply::served(frame::encode(&Listed {
                 cids: list.cids.iter().map(hex).collect(),
@@ -45,11 +45,11 @@ impl Server {
     async fn list(&self, peer: PeerId, request: &[u8]) -> Result<HaveList, Refusal> {
         let ask = parse(request)?;
         if let HaveListAsk::Page { limit, offset } = &ask
-            && !self.may_have_page(&peer, *offset, *limit as u64)
+            && !self.service.may_have_page(&peer, *offset, *limit as u64)
         {
             return Err(Refusal::Busy);
         }
-        let permit = self.permit(Share::Peer, "have_list")?;
+        let permit = self.service.permit(Share::Peer, "have_list")?;
         let (answer, answered) = Answer::new();
         let event = InboundHaveList {
             from: peer,
@@ -57,8 +57,8 @@ impl Server {
             answer,
             permit,
         };
-        hand_on(&self.events().have_list, event);
-        let mut list = self.answered(answered).await?;
+        hand_on(&self.service.events().have_list, event);
+        let mut list = self.service.answered(answered).await?;
         list.cids.truncate(HAVE_LIST_LIMIT);
         Ok(list)
     }

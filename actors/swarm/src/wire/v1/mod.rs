@@ -2,10 +2,10 @@
 //! blobs in base64 inside it, CIDs as 64 lower-case hex digits of the SHA-256.
 
 pub(crate) mod authorization;
-mod blobs;
+pub(crate) mod base64;
+pub(crate) mod blobs;
 mod describe;
 mod list;
-mod served;
 mod server;
 pub(crate) mod text;
 mod uploads;
@@ -15,7 +15,7 @@ use bytecave_messages::swarm::Refusal;
 use libp2p::StreamProtocol;
 use serde::Serialize;
 
-pub(crate) use server::{Server, ServerParts, ServerSettings};
+pub(crate) use server::serve;
 
 use super::frame;
 

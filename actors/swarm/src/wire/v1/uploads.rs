@@ -1,8 +1,8 @@
 //! Blobs on their way in: copies from peers, and what browsers store.
 //!
-//! Who may send, and whether there is room, is decided by the peer, its rate and the claimed
-//! length, before the frame is read. The memory that is held for it goes on with the bytes and is
-//! given back when the last of them is dropped.
+//! Who may send, and whether there would be room, is decided by the peer, its rate and the claimed
+//! length, before the frame is read. Memory is taken as the bytes come, goes on with them and is given
+//! back when the last of them is dropped; the permit is taken when all of them are here.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -22,6 +22,7 @@ use super::server::{Reply, Server};
 use super::text::{Millis, Text, has_long_escapes, media_type};
 use super::{Kind, hex, parse_cid};
 use crate::aside::aside;
+use crate::memory::BodyMemory;
 use crate::wire::frame::{self, BLOB_FRAME_BYTES, FrameError, MAX_BLOB_BYTES, Pace};
 
 /// Both uploads as they are sent; what is not named here is passed over.
@@ -69,13 +70,8 @@ struct StoredHere {
     cid: String,
 }
 
-/// What is held while a frame is read.
-struct Room {
-    length: u64,
-    pace: Pace,
-    memory: HeldMemory,
-    permit: Permit,
-}
+/// Step in which memory is taken for a frame that is being read.
+const STEP_BYTES: u64 = 1024 * 1024;
 
 impl Server {
     pub(super) async fn replicate(
@@ -84,16 +80,15 @@ impl Server {
         peer: PeerId,
     ) -> Result<Reply, FrameError> {
         let kind = Kind::Replicate;
-        if let Err(refusal) = self.admits(&peer) {
+        if let Err(refusal) = self.service.admits(&peer) {
             return Ok(Reply::refused(kind, &refusal).unread());
         }
-        let room = match self.room(stream, "replicate").await? {
-            Ok(room) => room,
+        let (frame, memory) = match self.read_upload(stream).await? {
+            Ok(read) => read,
             Err(refusal) => return Ok(Reply::refused(kind, &refusal).unread()),
         };
-        let (received, permit) = receive(stream, room).await?;
-        let kept = match received {
-            Ok(received) => self.keep_replica(peer, received, permit).await,
+        let kept = match self.received("replicate", frame, memory).await {
+            Ok((received, permit)) => self.keep_replica(peer, received, permit).await,
             Err(refusal) => Err(refusal),
         };
         Ok(match kept {
@@ -127,8 +122,8 @@ impl Server {
             answer,
             permit,
         };
-        hand_on(&self.events().replica, event);
-        self.answered(answered).await
+        hand_on(&self.service.events().replica, event);
+        self.service.answered(answered).await
     }
 
     pub(super) async fn store(
@@ -137,16 +132,15 @@ impl Server {
         peer: PeerId,
     ) -> Result<Reply, FrameError> {
         let kind = Kind::Store;
-        if let Err(refusal) = self.takes_stores() {
+        if let Err(refusal) = self.service.takes_stores() {
             return Ok(Reply::refused(kind, &refusal).unread());
         }
-        let room = match self.room(stream, "store").await? {
-            Ok(room) => room,
+        let (frame, memory) = match self.read_upload(stream).await? {
+            Ok(read) => read,
             Err(refusal) => return Ok(Reply::refused(kind, &refusal).unread()),
         };
-        let (received, permit) = receive(stream, room).await?;
-        let kept = match received {
-            Ok(received) => self.keep_stored(peer, received, permit).await,
+        let kept = match self.received("store", frame, memory).await {
+            Ok((received, permit)) => self.keep_stored(peer, received, permit).await,
             Err(refusal) => Err(refusal),
         };
         Ok(match kept {
@@ -175,45 +169,50 @@ impl Server {
             answer,
             permit,
         };
-        hand_on(&self.events().store, event);
-        self.answered(answered).await
+        hand_on(&self.service.events().store, event);
+        self.service.answered(answered).await
     }
 
-    /// Reads the length only; takes memory and a permit for the rest, or says why not.
-    async fn room(
+    /// Reads a frame. A claim for which there would be no room is refused at once; memory is taken as
+    /// the bytes come, so that a claim alone takes it from nobody.
+    async fn read_upload(
         &self,
         stream: &mut Stream,
-        kind: &'static str,
-    ) -> Result<Result<Room, Refusal>, FrameError> {
-        let mut pace = Pace::new(self.request_timeout());
+    ) -> Result<Result<(Vec<u8>, HeldMemory), Refusal>, FrameError> {
+        let mut pace = Pace::new(self.service.request_timeout());
         let length = frame::read_length(stream, BLOB_FRAME_BYTES, &mut pace).await?;
-        let Some(memory) = self.memory().for_frame(length) else {
+        let memory = self.service.memory();
+        let mut covered = length.min(STEP_BYTES);
+        let begun = memory.would_fit(length).then(|| memory.for_frame(covered));
+        let Some(mut held) = begun.flatten() else {
             return Ok(Err(Refusal::Busy));
         };
-        Ok(self.permit(Share::Peer, kind).map(|permit| Room {
-            length,
-            pace,
-            memory,
-            permit,
-        }))
+        let has_room = |came: u64| {
+            if came <= covered {
+                return true;
+            }
+            let next = came.next_multiple_of(STEP_BYTES).min(length);
+            let grown = BodyMemory::grow(&mut held, covered, next);
+            covered = next;
+            grown
+        };
+        let frame = frame::read_while(stream, length, &mut pace, has_room).await?;
+        Ok(frame.map(|frame| (frame, held)).ok_or(Refusal::Busy))
     }
-}
 
-async fn receive(
-    stream: &mut Stream,
-    room: Room,
-) -> Result<(Result<Received, Refusal>, Permit), FrameError> {
-    let Room {
-        length,
-        mut pace,
-        memory,
-        permit,
-    } = room;
-    let frame = frame::read_body(stream, length, &mut pace).await?;
-    // The frame is gone before the blob goes on: memory is counted for both, not for both for long.
-    let received = aside(frame.len(), move || parse(&frame, memory)).await;
-    let received = received.unwrap_or(Err(Refusal::Unavailable("the request cannot be read")));
-    Ok((received, permit))
+    /// What is in a frame, and the permit for what becomes of it.
+    async fn received(
+        &self,
+        kind: &'static str,
+        frame: Vec<u8>,
+        memory: HeldMemory,
+    ) -> Result<(Received, Permit), Refusal> {
+        let permit = self.service.permit(Share::Peer, kind)?;
+        // The frame is gone before the blob goes on: memory is counted for both, not for long.
+        let received = aside(frame.len(), move || parse(&frame, memory)).await;
+        let received = received.unwrap_or(Err(Refusal::Unavailable("the request cannot be read")));
+        Ok((received?, permit))
+    }
 }
 
 fn parse(frame: &[u8], memory: HeldMemory) -> Result<Received, Refusal> {

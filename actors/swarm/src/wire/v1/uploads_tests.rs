@@ -53,7 +53,7 @@ fn nonsense_is_invalid_and_says_so_with_the_published_words() {
 
 #[test]
 fn memory_goes_with_the_bytes() {
-    let memory = BodyMemory::new(4096);
+    let memory = BodyMemory::new(3600);
     let json = r#"{"ciphertext":"aGVsbG8="}"#;
     let received = parse(json.as_bytes(), memory.for_frame(2000).unwrap()).unwrap();
     let part = received.body.slice(1..2);

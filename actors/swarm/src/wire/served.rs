@@ -11,7 +11,7 @@ const MINUTES: usize = 60;
 
 /// Counts requests by the minute.
 #[derive(Debug)]
-pub(super) struct Served {
+pub(crate) struct Served {
     start: Instant,
     minutes: Mutex<[Minute; MINUTES]>,
 }
@@ -28,7 +28,7 @@ struct Minute {
 /// The last hour, as the health protocol tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct LastHour {
+pub(crate) struct LastHour {
     #[serde(rename = "requestsLastHour")]
     requests: u64,
     /// Milliseconds.
