@@ -296,6 +296,21 @@ async fn a_slow_peer_goes_on_later() {
 }
 
 #[actix::test]
+async fn slow_peers_are_not_asked_again_and_again() {
+    let node = Node::with(40);
+    let content = foreign();
+    for number in 1..=40 {
+        node.swarm.set(number, breaks(&content, 70_000));
+    }
+    // They are put back with each head that another one gives.
+    node.swarm.set(1, Does::Nothing);
+    node.swarm.set(2, Does::Nothing);
+    let stopped = BodyError::Stopped { received: 70_000 };
+    fails(&node, &content, stopped).await;
+    assert_eq!(node.swarm.asked().len(), ASKED_AT_MOST);
+}
+
+#[actix::test]
 async fn the_only_peer_goes_on_itself_after_it_broke_off() {
     let node = Node::with(1);
     let content = foreign();
