@@ -33,6 +33,15 @@ pub(crate) fn content_of_shard(shard: u16) -> Vec<u8> {
         .unwrap()
 }
 
+/// So many contents of this shard.
+pub(crate) fn contents_of_shard(shard: u16, many: usize) -> Vec<Vec<u8>> {
+    (0_u32..)
+        .map(|number| format!("content {number}").into_bytes())
+        .filter(|content| count().shard_of(&BlobCid::of(content).digest()).get() == shard)
+        .take(many)
+        .collect()
+}
+
 pub(crate) fn settings() -> P2p {
     Config::built_in().unwrap().p2p
 }

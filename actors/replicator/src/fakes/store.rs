@@ -94,6 +94,11 @@ impl FakeStore {
         self.lock().stalls = true;
     }
 
+    /// It fails no more.
+    pub(crate) fn recover(&self) {
+        self.lock().fail = None;
+    }
+
     /// A client stored it: it is here, and in the outbox.
     pub(crate) fn client_stores(&self, content: &[u8]) -> BlobCid {
         let cid = self.seed(content, None);

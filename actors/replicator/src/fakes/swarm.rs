@@ -94,6 +94,8 @@ struct Network {
     most: usize,
     admission: Option<Admission>,
     takes: BTreeMap<PeerId, Takes>,
+    /// What all peers do with replicas of some blobs.
+    takes_of: BTreeMap<BlobCid, Takes>,
     /// To whom a replica was offered.
     offered: Vec<(PeerId, BlobCid)>,
     /// Who keeps what of it.
@@ -135,6 +137,13 @@ impl FakeSwarm {
     /// What a peer does with replicas; `Keeps` when nothing is said.
     pub(crate) fn set_takes(&self, number: u8, takes: Takes) {
         self.lock().takes.insert(peer(number), takes);
+    }
+
+    /// What all peers do with replicas of this blob, whatever else they do; `None` for nothing special.
+    pub(crate) fn set_takes_of(&self, cid: BlobCid, takes: Option<Takes>) {
+        let mut network = self.lock();
+        network.takes_of.remove(&cid);
+        network.takes_of.extend(takes.map(|takes| (cid, takes)));
     }
 
     /// To whom which replica was offered, in order.
@@ -336,7 +345,9 @@ impl Handler<SendReplica> for SwarmFake {
         let takes = {
             let mut network = state.lock().unwrap();
             network.offered.push((peer, sent.blob.cid));
-            let takes = network.takes.get(&peer).cloned().unwrap_or(Takes::Keeps);
+            let takes = network.takes_of.get(&sent.blob.cid);
+            let takes = takes.or(network.takes.get(&peer)).cloned();
+            let takes = takes.unwrap_or(Takes::Keeps);
             if let Takes::IsBusy(times) = takes {
                 let next = times
                     .checked_sub(2)
