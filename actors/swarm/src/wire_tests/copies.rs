@@ -169,17 +169,17 @@ async fn what_cannot_be_read_here_is_no_fault_of_the_peer() {
     until(|| node.budget.snapshot().depth == 0).await;
 }
 
-/// Says these bytes to the node, once it has said to go ahead.
-async fn after_go_ahead(node: &Node, size: u64) -> Stream {
+/// A stream on which the node has said to go ahead with five bytes; the offer comes in such fragments.
+async fn after_go_ahead(node: &Node, fragment: usize) -> Stream {
     let mut stream = node.open_ours(Kind::Replicate).await;
     let offer = Header {
         cid: Some(BlobCid::of(b"hello")),
-        size: Some(size),
+        size: Some(5),
         blob_root: Some(BlobRoot::new([7; 32])),
         ..Header::default()
     };
-    for byte in offer.frame() {
-        stream.write_all(&[byte]).await.unwrap();
+    for piece in offer.frame().chunks(fragment) {
+        stream.write_all(piece).await.unwrap();
         stream.flush().await.unwrap();
     }
     let answer = Header::read_within(&mut stream, LONG).await.unwrap();
@@ -190,7 +190,7 @@ async fn after_go_ahead(node: &Node, size: u64) -> Stream {
 #[actix::test]
 async fn bytes_one_by_one_are_a_copy() {
     let node = Node::new().await;
-    let mut stream = after_go_ahead(&node, 5).await;
+    let mut stream = after_go_ahead(&node, 1).await;
     for byte in b"\0\0\0\x02he\0\0\0\x03llo" {
         stream.write_all(&[*byte]).await.unwrap();
         stream.flush().await.unwrap();
@@ -204,7 +204,7 @@ async fn bytes_one_by_one_are_a_copy() {
 #[actix::test]
 async fn other_bytes_than_stated_are_no_copy() {
     let node = Node::with(|setup| {
-        setup.settings.request_timeout = Duration::from_millis(400);
+        setup.settings.request_timeout = Duration::from_secs(1);
     })
     .await;
     for (said, closes) in [
@@ -214,7 +214,7 @@ async fn other_bytes_than_stated_are_no_copy() {
         (b"\xff\xff\xff\xff", false),
         (b"\0\0\0\x05hel", false),
     ] {
-        let mut stream = after_go_ahead(&node, 5).await;
+        let mut stream = after_go_ahead(&node, 1000).await;
         stream.write_all(said).await.unwrap();
         stream.flush().await.unwrap();
         if closes {
@@ -225,7 +225,7 @@ async fn other_bytes_than_stated_are_no_copy() {
         assert_eq!(refused.kind, RefusalKind::Invalid, "{}", refused.text);
     }
     // Too few, and gone.
-    let mut stream = after_go_ahead(&node, 5).await;
+    let mut stream = after_go_ahead(&node, 1000).await;
     stream.write_all(b"\0\0\0\x03hel").await.unwrap();
     stream.close().await.unwrap();
     until(|| node.kitchen.lock().unwrap().offers.len() == 6).await;
