@@ -3,24 +3,20 @@
 //! No handler waits and nothing content-sized runs here: each clones the handle and gives back a
 //! future. The permit stays inside the future, or with the bytes that are being read.
 
+mod pass_on;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, WrapFuture,
 };
-use bytecave_core::ShardId;
 use bytecave_messages::budget::ActorName;
 use bytecave_messages::lifecycle::{DeathWatch, PartChanged, PartState, Stop};
 use bytecave_messages::ports::{NewBlob, StoreEvents, notify};
 use bytecave_messages::store::{
-    AdvanceOutbox, BlobInfo, BlobPage, BlobRead, BlobStored, BlockedPage, CheckBlobs,
-    CollectGarbage, DeleteBlob, GcReport, GetBlob, GetBlobInfo, ListBlobs, ListBlocked,
-    ListDigests, ListOutboxShards, OutboxEntry, PutBlob, ReadOutbox, ReadTransit, RenewTombstones,
-    RotateKeys, RotationReport, SetBlocked, SetPin, Standing, StoreChanged, StoreError, Stored,
-    UseNonce, Word,
+    BlobRead, BlobStored, GetBlob, PutBlob, ReadTransit, StoreChanged, StoreError, Stored, Word,
 };
-use bytecave_messages::sync::ListedDigest;
 use tracing::Instrument as _;
 
 use crate::engine::Engine;
@@ -147,58 +143,6 @@ impl Handler<ReadTransit> for StoreActor {
         Box::pin(async move { engine.read_transit(hold, range, permit).await }.instrument(span))
     }
 }
-
-/// A handler that only passes on: its future holds the message, and with it the permit.
-macro_rules! pass_on {
-    ($message:ident -> $reply:ty, |$engine:ident, $given:ident| $call:expr) => {
-        impl Handler<$message> for StoreActor {
-            type Result = ResponseFuture<Result<$reply, StoreError>>;
-
-            fn handle(&mut self, $given: $message, _: &mut Self::Context) -> Self::Result {
-                let $engine = self.engine.clone();
-                let span = $given.permit.span().clone();
-                let call = async move {
-                    let answer = $call;
-                    drop($given);
-                    answer
-                };
-                Box::pin(call.instrument(span))
-            }
-        }
-    };
-}
-
-pass_on!(GetBlobInfo -> BlobInfo, |engine, get| engine.info(get.cid).await);
-pass_on!(ListBlobs -> BlobPage, |engine, list| {
-    engine.list(list.shard, list.after, list.limit).await
-});
-pass_on!(DeleteBlob -> (), |engine, delete| engine.delete(delete.cid).await);
-pass_on!(SetPin -> (), |engine, pin| engine.set_pin(pin.cid, pin.pinned).await);
-pass_on!(CollectGarbage -> GcReport, |engine, _collect| engine.collect_garbage().await);
-pass_on!(RotateKeys -> RotationReport, |engine, _rotate| engine.rotate_keys().await);
-pass_on!(ReadOutbox -> Vec<OutboxEntry>, |engine, read| {
-    engine.read_outbox(read.shard, read.limit).await
-});
-pass_on!(AdvanceOutbox -> (), |engine, advance| {
-    engine.advance_outbox(advance.through.clone()).await
-});
-pass_on!(UseNonce -> bool, |engine, nonce| {
-    engine.use_nonce(nonce.key, nonce.expires_ms).await
-});
-pass_on!(ListDigests -> Arc<[ListedDigest]>, |engine, list| {
-    engine.list_digests(list.shard).await
-});
-pass_on!(CheckBlobs -> Vec<Standing>, |engine, check| {
-    engine.check(check.digests.clone()).await
-});
-pass_on!(RenewTombstones -> (), |engine, renew| {
-    engine.renew_tombstones(renew.digests.clone()).await
-});
-pass_on!(SetBlocked -> bool, |engine, set| engine.set_blocked(set.cid, set.blocked).await);
-pass_on!(ListBlocked -> BlockedPage, |engine, list| {
-    engine.list_blocked(list.after, list.limit).await
-});
-pass_on!(ListOutboxShards -> Vec<ShardId>, |engine, _list| Ok(engine.outbox_shards()));
 
 impl Handler<Stop> for StoreActor {
     type Result = ResponseFuture<()>;

@@ -28,6 +28,9 @@ use crate::memory::BodyMemory;
 const SYNC_PER_SECOND: u32 = 20;
 /// The same at once: a reconciliation of one large shard in one go.
 const SYNC_BURST: u32 = 200;
+/// How many requests over the streams between nodes of this program count as one: they carry bytes as they are, and
+/// copying a shard is thousands of them.
+const STREAMS_PER_REQUEST: u32 = 10;
 
 /// The settings that the protocols need.
 #[derive(Debug, Clone)]
@@ -70,6 +73,7 @@ pub(crate) struct ServerParts {
 pub(crate) struct Service {
     parts: ServerParts,
     rates: Rates,
+    stream_rates: Rates,
     sync_rates: Rates,
     served: Served,
 }
@@ -88,6 +92,14 @@ impl Service {
             rates: Rates::new(
                 settings.requests_per_second_per_peer,
                 settings.request_burst_per_peer,
+            ),
+            stream_rates: Rates::new(
+                settings
+                    .requests_per_second_per_peer
+                    .saturating_mul(STREAMS_PER_REQUEST),
+                settings
+                    .request_burst_per_peer
+                    .saturating_mul(STREAMS_PER_REQUEST),
             ),
             sync_rates: Rates::new(SYNC_PER_SECOND, SYNC_BURST),
             served: Served::new(),
@@ -163,6 +175,11 @@ impl Service {
     /// Whether `peer` may ask now.
     pub(super) fn may_ask(&self, peer: &PeerId) -> bool {
         self.rates.take(peer)
+    }
+
+    /// Whether `peer` may ask for a blob, or send one, over a stream between nodes of this program.
+    pub(super) fn may_stream(&self, peer: &PeerId) -> bool {
+        self.stream_rates.take(peer)
     }
 
     /// Whether `peer` may compare now.

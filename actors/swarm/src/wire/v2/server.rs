@@ -51,7 +51,7 @@ impl Server {
         let start = Instant::now();
         let may = match kind {
             Kind::Sync => self.service.may_compare(&peer),
-            Kind::Retrieve | Kind::Replicate => self.service.may_ask(&peer),
+            Kind::Retrieve | Kind::Replicate => self.service.may_stream(&peer),
         };
         let outcome = if may {
             match kind {
