@@ -256,3 +256,6 @@ impl Handler<Stop> for ReplicatorActor {
         Box::pin(self.reconciler.clone().stop())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,9 +14,8 @@ use bytecave_messages::swarm::{
     Admission, AskSync, RefusalKind, RemoteBlob, ReplicaSent, RetrieveFromPeer, SendReplica,
     SetAdmission, SwarmError,
 };
-use bytecave_messages::sync::{SyncAnswer, SyncRequest};
+use bytecave_messages::sync::SyncAnswer;
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 
 use super::peer;
 
@@ -72,11 +71,6 @@ pub(crate) enum Takes {
     Nothing,
 }
 
-/// Answers a question of `sync`.
-pub(crate) type Answers = Arc<
-    dyn Fn(PeerId, SyncRequest) -> BoxFuture<'static, Result<SyncAnswer, SwarmError>> + Send + Sync,
->;
-
 /// A network of peers that do what a test says.
 #[derive(Clone)]
 pub(crate) struct FakeSwarm {
@@ -100,7 +94,6 @@ struct Network {
     offered: Vec<(PeerId, BlobCid)>,
     /// Who keeps what of it.
     sent: Vec<(PeerId, Vec<u8>)>,
-    answers: Option<Answers>,
 }
 
 struct SwarmFake(Arc<Mutex<Network>>);
@@ -154,11 +147,6 @@ impl FakeSwarm {
     /// Who was sent which bytes, in order.
     pub(crate) fn sent(&self) -> Vec<(PeerId, Vec<u8>)> {
         self.lock().sent.clone()
-    }
-
-    /// Who answers questions about what peers hold.
-    pub(crate) fn answer_with(&self, answers: Answers) {
-        self.lock().answers = Some(answers);
     }
 
     pub(crate) fn asked(&self) -> Vec<PeerId> {
@@ -397,17 +385,14 @@ impl Handler<SendReplica> for SwarmFake {
 impl Handler<AskSync> for SwarmFake {
     type Result = ResponseFuture<Result<SyncAnswer, SwarmError>>;
 
+    /// Nobody here compares.
     fn handle(&mut self, asked: AskSync, _: &mut Self::Context) -> Self::Result {
         let peer = asked.peer;
-        let answers = self.0.lock().unwrap().answers.clone();
         Box::pin(async move {
-            match answers {
-                Some(answers) => answers(peer, asked.request).await,
-                None => Err(SwarmError::Unsupported {
-                    peer,
-                    protocol: "/bytecave/sync/1.0.0",
-                }),
-            }
+            Err(SwarmError::Unsupported {
+                peer,
+                protocol: "/bytecave/sync/1.0.0",
+            })
         })
     }
 }

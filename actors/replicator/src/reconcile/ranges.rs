@@ -74,6 +74,14 @@ pub(super) fn answer(
     Ok(answers.collect())
 }
 
+/// Digests that an answer to these ranges hashes.
+pub(super) fn work(ours: &[ListedDigest], asked: &[RangeSketch]) -> u64 {
+    let lens = asked
+        .iter()
+        .map(|range| count(within(ours, &range.from, range.to.as_ref())));
+    lens.fold(0, u64::saturating_add)
+}
+
 /// Whether each range has an end behind its beginning, and the next does not begin before that.
 fn in_order(ranges: &[RangeSketch]) -> Result<(), Nonsense> {
     let mut reached = None;

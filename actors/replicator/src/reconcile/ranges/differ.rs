@@ -82,11 +82,6 @@ impl Differ {
         }
     }
 
-    /// Digests that are hashed at most to take one answer.
-    pub(in crate::reconcile) fn listed(&self) -> usize {
-        self.ours.len()
-    }
-
     /// What to ask next: as many ranges as one answer has room for. `None` when all is known, or
     /// enough.
     pub(in crate::reconcile) fn next_question(&mut self) -> Option<SyncRequest> {

@@ -1,0 +1,282 @@
+//! What survives a restart: one JSON document, mode 0600, written into a temporary file that is synced
+//! and renamed, so that a crash leaves the old or the new one. Read like anything that others wrote:
+//! bounded, and what cannot be read is set aside and never stops the start.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytecave_core::{PeerId, ShardCount, ShardId};
+use serde::{Deserialize, Serialize};
+
+use super::aside;
+use super::board::{Board, Compared, PEERS_MAX, Record};
+
+/// The form that is written and read.
+const VERSION: u32 = 1;
+/// Longest file that is read or written: a hundred thousand comparisons of a shard with a peer are 4 MiB.
+const LIMIT_BYTES: usize = 32 << 20;
+
+/// What survives.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(super) struct Document {
+    pub(super) board: Board,
+    /// How peers behaved.
+    pub(super) scores: Vec<(PeerId, f64)>,
+}
+
+/// The document as it is written. None of the names is safe to change.
+#[derive(Debug, Serialize, Deserialize)]
+struct Written {
+    version: u32,
+    peers: Vec<WrittenPeer>,
+    offered: Vec<(ShardId, BTreeSet<PeerId>)>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenPeer {
+    peer_id: PeerId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    score: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    compared_ms: Option<u64>,
+    #[serde(default)]
+    keyed_ms: u64,
+    #[serde(default)]
+    beyond_bytes: u64,
+    /// Shard, when it was last alike, blobs that differed.
+    #[serde(default)]
+    shards: Vec<(ShardId, Option<u64>, u64)>,
+}
+
+/// The file.
+#[derive(Debug)]
+pub(super) struct StateFile {
+    path: PathBuf,
+    /// Held while it is written: a write that was given up goes on behind the back of its caller.
+    writing: Arc<Mutex<Failing>>,
+}
+
+/// Whether the last write failed, which is said once.
+#[derive(Debug, Default)]
+struct Failing(bool);
+
+impl StateFile {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            writing: Arc::default(),
+        }
+    }
+
+    /// What survived; nothing when there is no file, or none that can be read.
+    pub(super) async fn load(&self) -> Document {
+        let path = self.path.clone();
+        let loaded = aside::blocking(move || load(&path)).await;
+        loaded.unwrap_or_default()
+    }
+
+    /// Writes; whether that succeeded.
+    pub(super) async fn save(&self, document: Document) -> bool {
+        let (path, writing) = (self.path.clone(), Arc::clone(&self.writing));
+        let saved = aside::blocking(move || {
+            let mut failing = writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let written = write(&path, document);
+            if let Err(error) = &written
+                && !failing.0
+            {
+                let path = path.display();
+                tracing::warn!(%path, %error, "cannot write how copies are; a restart forgets it");
+            }
+            failing.0 = written.is_err();
+            written.is_ok()
+        });
+        saved.await.unwrap_or(false)
+    }
+}
+
+/// A score in steps that are worth writing down.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "scores lie between -100 and 100"
+)]
+pub(super) fn step(score: f64) -> i64 {
+    (score / 5.0).round() as i64
+}
+
+fn load(path: &Path) -> Document {
+    let problem = match read(path) {
+        Ok(None) => return Document::default(),
+        Ok(Some(bytes)) => match parse(&bytes) {
+            Ok(document) => return document,
+            Err(problem) => problem,
+        },
+        Err(error) => error.to_string(),
+    };
+    let aside = beside(path, ".damaged");
+    let (from, path, kept_as) = (path, path.display(), aside.display());
+    match fs::rename(from, &aside) {
+        Ok(()) => tracing::warn!(
+            %path,
+            %kept_as,
+            problem,
+            "what was known of copies cannot be read; it is found out anew"
+        ),
+        Err(error) => tracing::warn!(
+            %path,
+            problem,
+            %error,
+            "what was known of copies can neither be read nor set aside"
+        ),
+    }
+    Document::default()
+}
+
+/// The same path with this behind its name.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// The bytes of the file; none if there is no file.
+fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let about = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        about => about?,
+    };
+    // A pipe would be waited for without end.
+    if !about.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(LIMIT_BYTES).unwrap_or(u64::MAX);
+    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > LIMIT_BYTES {
+        return Err(io::Error::other(format!(
+            "it is longer than {LIMIT_BYTES} bytes"
+        )));
+    }
+    Ok(Some(bytes))
+}
+
+fn parse(bytes: &[u8]) -> Result<Document, String> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    let failed = |error: serde_json::Error| error.to_string();
+    let Version { version } = serde_json::from_slice(bytes).map_err(failed)?;
+    if version != VERSION {
+        return Err(format!("it is of version {version}, not {VERSION}"));
+    }
+    let written: Written = serde_json::from_slice(bytes).map_err(failed)?;
+    let mut document = Document::default();
+    let mut peers = BTreeMap::new();
+    let exists = |shard: &ShardId| shard.get() < ShardCount::MAX;
+    for peer in written.peers {
+        document
+            .scores
+            .extend(peer.score.map(|score| (peer.peer_id, score)));
+        let Some(compared_ms) = peer.compared_ms.filter(|_| peers.len() < PEERS_MAX) else {
+            continue;
+        };
+        let shards = peer.shards.into_iter();
+        let shards = shards.filter(|(shard, ..)| exists(shard));
+        let record = Record {
+            compared_ms,
+            keyed_ms: peer.keyed_ms,
+            keyed_from: None,
+            beyond_bytes: peer.beyond_bytes,
+            shards: shards
+                .map(|(shard, alike_ms, differing)| {
+                    let compared = Compared {
+                        alike_ms,
+                        differing,
+                    };
+                    (shard, compared)
+                })
+                .collect(),
+        };
+        peers.insert(peer.peer_id, record);
+    }
+    document.board.peers = peers;
+    let offered = written.offered.into_iter();
+    document.board.offered = offered.filter(|(shard, _)| exists(shard)).collect();
+    Ok(document)
+}
+
+/// Replaces the file: after this, and after a crash in it, there is a whole one.
+fn write(path: &Path, document: Document) -> io::Result<()> {
+    let bytes = serde_json::to_vec(&written(document))?;
+    if bytes.len() > LIMIT_BYTES {
+        return Err(io::Error::other(format!(
+            "{} bytes are more than the {LIMIT_BYTES} that are read again",
+            bytes.len()
+        )));
+    }
+    let directory = path
+        .parent()
+        .ok_or_else(|| io::Error::other("it is in no directory"))?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)?;
+    let temporary = beside(path, ".tmp");
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    file.write_all(&bytes)?;
+    file.sync_all()?;
+    drop(file);
+    fs::rename(&temporary, path)?;
+    File::open(directory)?.sync_all()
+}
+
+fn written(document: Document) -> Written {
+    let mut scores: BTreeMap<_, _> = document.scores.into_iter().collect();
+    let mut peers: Vec<_> = document
+        .board
+        .peers
+        .into_iter()
+        .map(|(peer_id, record)| {
+            let shards = record.shards.into_iter();
+            WrittenPeer {
+                peer_id,
+                score: scores.remove(&peer_id),
+                compared_ms: Some(record.compared_ms),
+                keyed_ms: record.keyed_ms,
+                beyond_bytes: record.beyond_bytes,
+                shards: shards
+                    .map(|(shard, it)| (shard, it.alike_ms, it.differing))
+                    .collect(),
+            }
+        })
+        .collect();
+    peers.extend(scores.into_iter().map(|(peer_id, score)| WrittenPeer {
+        peer_id,
+        score: Some(score),
+        compared_ms: None,
+        keyed_ms: 0,
+        beyond_bytes: 0,
+        shards: Vec::new(),
+    }));
+    Written {
+        version: VERSION,
+        peers,
+        offered: document.board.offered.into_iter().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
