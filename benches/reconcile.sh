@@ -37,7 +37,9 @@ make_run_dir reconcile "${NEEDED_GIB:-5}"
 trap stop_servers EXIT
 traffic='bytecave_swarm_traffic_bytes_total'
 out="$traffic.*direction=\"out\""
-sync='bytecave_swarm_requests_total.*/bytecave/sync/'
+rounds='bytecave_replicator_reconcile_rounds_total'
+questions='bytecave_replicator_reconcile_questions_total'
+repaired='bytecave_replicator_repaired_blobs_total'
 all=()
 for ((number = 0; number < nodes; number++)); do all+=("$number"); done
 
@@ -54,16 +56,16 @@ store() {
         --warm-up 0ms >&2
     wait_until "the copies" alike
 }
-# over_window: bytes sent by all nodes and comparisons asked of all, during a window. Sets sent and asked.
+# over_window: bytes sent by all nodes and comparisons that they ended, during a window. Sets sent and ended.
 over_window() {
     # What a new connection brings about is over by then.
     sleep "${SETTLE:-15}"
-    local sent_before asked_before
+    local sent_before ended_before
     sent_before=$(counter "$out" "${all[@]}")
-    asked_before=$(counter "$sync" "${all[@]}")
+    ended_before=$(counter "$rounds" "${all[@]}")
     sleep "$window"
     sent=$(($(counter "$out" "${all[@]}") - sent_before))
-    asked=$(($(counter "$sync" "${all[@]}") - asked_before))
+    ended=$(($(counter "$rounds" "${all[@]}") - ended_before))
 }
 
 start_all 1d
@@ -76,18 +78,18 @@ stop_peers "${all[@]}"
 start_all "$interval"
 over_window
 stop_peers "${all[@]}"
-((asked > 0)) || die "no comparison within $window s: set a longer WINDOW"
+((ended > 0)) || die "no comparison within $window s: set a longer WINDOW"
 {
     echo "| nodes | blobs | comparisons | bytes for each | bytes without comparing, each second and pair |"
     echo "|---|---|---|---|---|"
-    awk -v nodes="$nodes" -v blobs="$blobs" -v sent="$sent" -v idle="$idle" -v asked="$asked" -v window="$window" 'BEGIN {
+    awk -v nodes="$nodes" -v blobs="$blobs" -v sent="$sent" -v idle="$idle" -v ended="$ended" -v window="$window" 'BEGIN {
         printf "| %d | %d | %d | %.0f | %.0f |\n",
-            nodes, blobs, asked, (sent - idle) / asked, idle / window / (nodes * (nodes - 1) / 2) }'
+            nodes, blobs, ended, (sent - idle) / ended, idle / window / (nodes * (nodes - 1) / 2) }'
 } | tee "$run_dir/equal.md"
 
 {
-    echo "| node 1 is short of | alike again | bytes in and out in $after s | more than with equal sets | comparing asked | blobs asked for |"
-    echo "|---|---|---|---|---|---|"
+    echo "| node 1 is short of | alike again | bytes in and out in $after s | more than with equal sets | comparisons | questions | blobs fetched |"
+    echo "|---|---|---|---|---|---|---|"
 } >"$run_dir/short.md"
 equal=
 for difference in $differences; do
@@ -108,8 +110,8 @@ for difference in $differences; do
     sleep $((after - took))
     bytes=$(counter "$traffic" 1)
     [[ -n $equal ]] || equal=$bytes
-    echo "| $difference | ≤ $took s | $bytes | $((bytes - equal)) | $(counter "$sync" "${all[@]}") | $(counter 'bytecave_swarm_requests_total.*/bytecave/retrieve/' "${all[@]}") |" \
-        >>"$run_dir/short.md"
+    echo "| $difference | ≤ $took s | $bytes | $((bytes - equal)) | $(counter "$rounds" "${all[@]}") |" \
+        "$(counter "$questions" "${all[@]}") | $(counter "$repaired" "${all[@]}") |" >>"$run_dir/short.md"
     tail -n 1 "$run_dir/short.md" >&2
     stop_peers "${all[@]}"
 done
