@@ -5,8 +5,13 @@
 //! `receive` takes blobs under the rules of `policy`, `fetch` gets them from the peers that
 //! `candidates` ranks. Answering a peer never asks another one, so no request runs in circles.
 //!
-//! A task holds the permit of what it answers, so there are never more tasks than permits. At a stop
-//! or a crash whoever waits hears that the node is busy or gone; nothing here has to be kept.
+//! `placement` says who holds what of the members that `holders` knows. What a client stored here is
+//! brought to them by `place`, when the client waits for it, and by `outbox`, whether anybody waits or
+//! not; `reconcile` compares with the other holders and fetches what is wanting here.
+//!
+//! A task holds the permit of what it answers, or is one of a bounded number, so there are never more
+//! tasks than that. At a stop or a crash whoever waits hears that the node is busy or gone; what was
+//! not brought to others yet stands in the store's outbox.
 
 mod actor;
 mod candidates;

@@ -2,30 +2,48 @@
 use std::sync::Mutex;
 
 use actix::Addr;
+use bytecave_config::Config;
 use bytecave_core::BlobCid;
 use bytecave_messages::budget::{Budget, Share};
 use bytecave_messages::ports::{ReplicatorPort, ask, hand_on};
+use bytecave_messages::replicator::{BlobFacts, BytesAt, ReplicatorSnapshot};
 use bytecave_messages::store::StoreCondition;
-use bytecave_messages::swarm::{Admission, Answer, Origin, Refusal};
+use bytecave_messages::swarm::{
+    Admission, Answer, Offer, Origin, Refusal, ReplicaBody, StatedBlob,
+};
 use tokio::sync::mpsc;
 
 use super::*;
 use crate::fakes::{
-    Does, FakeStore, FakeSwarm, content_of_shard, network, permit, settings, snapshot, view,
+    Does, FakeStore, FakeSwarm, ME, content_of_shard, count, keeper, network, peer, permit,
+    read_all, snapshot, view,
 };
 
-struct Listener(Arc<Mutex<Vec<PartState>>>);
+/// What the actor told.
+#[derive(Clone, Default)]
+struct Told {
+    states: Arc<Mutex<Vec<PartState>>>,
+    latest: Arc<Mutex<Option<Arc<ReplicatorSnapshot>>>>,
+}
 
-impl Actor for Listener {
+impl Actor for Told {
     type Context = Context<Self>;
 }
 
-impl Handler<PartChanged> for Listener {
+impl Handler<PartChanged> for Told {
     type Result = ();
 
     fn handle(&mut self, part: PartChanged, _: &mut Self::Context) {
         assert_eq!(part.actor, ActorName::Replicator);
-        self.0.lock().unwrap().push(part.state);
+        self.states.lock().unwrap().push(part.state);
+    }
+}
+
+impl Handler<ReplicatorChanged> for Told {
+    type Result = ();
+
+    fn handle(&mut self, ReplicatorChanged(latest): ReplicatorChanged, _: &mut Self::Context) {
+        *self.latest.lock().unwrap() = Some(latest);
     }
 }
 
@@ -33,25 +51,33 @@ struct Node {
     store: FakeStore,
     swarm: FakeSwarm,
     replicator: Addr<ReplicatorActor>,
-    told: Arc<Mutex<Vec<PartState>>>,
+    told: Told,
     deaths: mpsc::Receiver<ActorName>,
+    _dir: tempfile::TempDir,
 }
 
 impl Node {
-    fn start(enabled: bool) -> Self {
+    fn start(enabled: bool, has_registry: bool) -> Self {
         let (store, swarm) = (FakeStore::start(), FakeSwarm::start());
-        store.leave_in_outbox(3);
-        let told = Arc::default();
-        let listener = Listener(Arc::clone(&told)).start();
-        let mut settings = settings();
-        settings.enabled = enabled;
+        let told = Told::default();
+        let listener = told.clone().start();
+        let config = Config::built_in().unwrap();
+        let mut p2p = config.p2p;
+        p2p.enabled = enabled;
         let (sender, deaths) = mpsc::channel(1);
+        let dir = tempfile::tempdir().unwrap();
         let replicator = ReplicatorActor::new(ReplicatorOptions {
-            settings,
-            has_registry: true,
+            me: peer(ME),
+            p2p,
+            replication: config.replication,
+            has_registry,
+            state_file: dir.path().join("replication.json"),
             store: store.port(),
             swarm: swarm.port(),
-            listeners: vec![listener.recipient()],
+            events: ReplicatorEvents {
+                changed: vec![listener.clone().recipient()],
+                part: vec![listener.recipient()],
+            },
             watch: DeathWatch::new(ActorName::Replicator, sender),
         })
         .start();
@@ -61,90 +87,158 @@ impl Node {
             replicator,
             told,
             deaths,
+            _dir: dir,
         }
     }
 
+    /// Store and network say how they are; two others keep what this node keeps.
     async fn tell_facts(&self) {
         let store = snapshot(1, StoreCondition::Writable);
-        ask(
-            &self.replicator.clone().recipient(),
-            StoreChanged(Arc::new(store)),
+        let to = self.replicator.clone().recipient();
+        ask(&to, StoreChanged(Arc::new(store))).await.unwrap();
+        let peers = vec![keeper(1), keeper(2), view(3)];
+        let to = self.replicator.clone().recipient();
+        let changed = SwarmChanged(Arc::new(network(peers)));
+        ask(&to, changed).await.unwrap();
+    }
+
+    async fn stored(&self, shard: u16) {
+        let shard = count().shard(shard.into()).unwrap();
+        let to = self.replicator.clone().recipient();
+        ask(&to, BlobStored { shard }).await.unwrap();
+    }
+
+    fn port(&self) -> (ReplicatorPort, Budget) {
+        let budget = Budget::new(ActorName::Replicator, 16);
+        (
+            ReplicatorPort::new(&self.replicator, budget.clone()),
+            budget,
         )
-        .await
-        .unwrap();
-        let changed = SwarmChanged(Arc::new(network(vec![view(1)])));
-        ask(&self.replicator.clone().recipient(), changed)
-            .await
-            .unwrap();
+    }
+
+    fn copies(&self) -> usize {
+        self.swarm.sent().len()
     }
 }
 
 #[actix::test]
 async fn it_says_who_may_send_replicas_and_that_it_is_ready() {
     tokio::time::pause();
-    let node = Node::start(true);
+    let node = Node::start(true, true);
     node.tell_facts().await;
-    tokio::time::sleep(Duration::from_millis(1)).await;
-    assert_eq!(*node.told.lock().unwrap(), [PartState::Ready]);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(*node.told.states.lock().unwrap(), [PartState::Ready]);
     assert!(matches!(
         node.swarm.admission(),
         Some(Admission::Nobody(why)) if why.contains("no registry is read by this version")
     ));
+    let latest = node.told.latest.lock().unwrap().clone().unwrap();
+    assert_eq!((latest.factor, latest.outbox), (3, 0));
 }
 
 #[actix::test]
 async fn without_networking_it_is_switched_off_and_still_empties_the_outbox() {
     tokio::time::pause();
-    let node = Node::start(false);
-    node.store.until_asked("outbox").await;
-    let shard = crate::fakes::count().shard(5).unwrap();
-    ask(&node.replicator.clone().recipient(), BlobStored { shard })
-        .await
-        .unwrap();
-    node.store.until_asked("advance").await;
-    assert_eq!(node.store.asked(), ["outbox", "advance [3, 5]"]);
+    let node = Node::start(false, false);
+    node.store.client_stores(&content_of_shard(3));
+    node.store.until_asked("advance [3]").await;
+    node.store.client_stores(&content_of_shard(5));
+    node.stored(5).await;
+    node.store.until_asked("advance [5]").await;
+    assert_eq!(node.store.outbox(), 0);
     assert!(matches!(
-        &node.told.lock().unwrap()[..],
+        &node.told.states.lock().unwrap()[..],
         [PartState::Disabled { reason }] if reason == "P2P_ENABLED is false"
     ));
     assert_eq!(node.swarm.admission(), None);
+    assert_eq!(node.swarm.offered(), []);
 }
 
 #[actix::test]
 async fn it_serves_and_fetches() {
-    let node = Node::start(true);
+    let node = Node::start(true, false);
     node.tell_facts().await;
     let (answer, given) = Answer::new();
-    let cid = BlobCid::of(&content_of_shard(9));
+    let content = content_of_shard(9);
+    let cid = BlobCid::of(&content);
     let wanted = InboundRetrieve {
-        from: Origin::Peer(crate::fakes::peer(1)),
+        from: Origin::Peer(peer(1)),
         cid,
+        range: None,
         answer,
         permit: permit(),
     };
     hand_on(&node.replicator.clone().recipient(), wanted);
     assert_eq!(given.await.unwrap().unwrap_err(), Refusal::NotFound);
-    assert_eq!(
-        node.swarm.asked(),
-        [],
-        "a peer is answered from the store alone"
-    );
-
-    let budget = Budget::new(ActorName::Replicator, 16);
-    let port = ReplicatorPort::new(&node.replicator, budget.clone());
+    let nobody = node.swarm.asked();
+    assert_eq!(nobody, [], "a peer is answered from the store alone");
+    let (port, budget) = node.port();
     node.swarm
-        .set(1, Does::Gives(content_of_shard(9), Duration::ZERO));
-    let blob = port.fetch(Share::Client, cid).await.unwrap();
-    assert_eq!(blob.bytes, content_of_shard(9));
+        .set(3, Does::Gives(content.clone(), Duration::ZERO));
+    let blob = port.fetch(Share::Client, cid, None).await.unwrap();
+    assert_eq!(read_all(blob.body).await, content);
     assert_eq!(budget.snapshot().depth, 0);
 }
 
 #[actix::test]
+async fn what_a_client_stores_is_brought_to_the_others() {
+    tokio::time::pause();
+    let node = Node::start(true, false);
+    node.tell_facts().await;
+    let content = content_of_shard(2);
+    let cid = node.store.client_stores(&content);
+    node.stored(2).await;
+    let (port, budget) = node.port();
+    let blob = BlobFacts {
+        cid,
+        size: content.len() as u64,
+        blob_root: bytecave_core::tree::blob_root(&content),
+        content_type: None,
+    };
+    let patience = Duration::from_secs(5);
+    let placed = port.place(Share::Client, blob, BytesAt::Store, 3, patience);
+    let placed = placed.await.unwrap();
+    assert_eq!((placed.confirmed, placed.target), (3, 3));
+    assert_eq!(budget.snapshot().depth, 0);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!((node.store.outbox(), node.copies()), (0, 2));
+}
+
+#[actix::test]
+async fn what_a_peer_sends_is_kept_and_brought_to_nobody() {
+    tokio::time::pause();
+    let node = Node::start(true, false);
+    node.tell_facts().await;
+    let content = content_of_shard(2);
+    let (offer, wanted) = Offer::new(content.len() as u64);
+    let (answer, given) = Answer::new();
+    let sent = InboundReplica {
+        from: peer(1),
+        blob: StatedBlob {
+            cid: BlobCid::of(&content),
+            size: content.len() as u64,
+            blob_root: Some(bytecave_core::tree::blob_root(&content)),
+            content_type: None,
+        },
+        body: ReplicaBody::Offered(offer),
+        answer,
+        permit: permit(),
+    };
+    hand_on(&node.replicator.clone().recipient(), sent);
+    let mut sender = wanted.await.unwrap();
+    sender.send(content.into()).await.unwrap();
+    sender.finish();
+    assert!(!given.await.unwrap().unwrap().already_stored);
+    node.stored(2).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!((node.store.outbox(), node.copies()), (0, 0));
+}
+
+#[actix::test]
 async fn it_stops_in_order() {
-    let mut node = Node::start(true);
-    ask(&node.replicator.clone().recipient(), Stop)
-        .await
-        .unwrap();
+    let mut node = Node::start(true, false);
+    let to = node.replicator.clone().recipient();
+    ask(&to, Stop).await.unwrap();
     drop(node.replicator);
     assert_eq!(node.deaths.recv().await, None);
 }

@@ -1,6 +1,8 @@
 //! A store in memory.
 #![allow(clippy::unwrap_used)]
 
+mod outbox;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -11,11 +13,11 @@ use bytecave_messages::body::BlobBody;
 use bytecave_messages::budget::{ActorName, Budget};
 use bytecave_messages::ports::StorePort;
 use bytecave_messages::store::{
-    AdvanceOutbox, BlobInfo, BlobPage, BlobRead, BlockedPage, ByteRange, CheckBlobs,
-    CollectGarbage, DeleteBlob, Durability, Foreign, GcReport, GetBlob, GetBlobInfo, InTransit,
-    ListBlobs, ListBlocked, ListCursor, ListDigests, ListOutboxShards, OutboxEntry, OutboxKind,
-    PutBlob, ReadOutbox, ReadTransit, RenewTombstones, RotateKeys, RotationReport, SetBlocked,
-    SetPin, Standing, StoreError, Stored, TransitHold, UseNonce, Word,
+    BlobInfo, BlobPage, BlobRead, BlockedPage, ByteRange, CheckBlobs, CollectGarbage, DeleteBlob,
+    Durability, Foreign, GcReport, GetBlob, GetBlobInfo, InTransit, ListBlobs, ListBlocked,
+    ListCursor, ListDigests, OutboxEntry, OutboxKind, PutBlob, ReadTransit, RenewTombstones,
+    RotateKeys, RotationReport, SetBlocked, SetPin, Standing, StoreError, Stored, TransitHold,
+    UseNonce, Word,
 };
 use bytecave_messages::sync::ListedDigest;
 use bytes::Bytes;
@@ -387,47 +389,6 @@ impl Handler<UseNonce> for StoreFake {
     fn handle(&mut self, nonce: UseNonce, _: &mut Self::Context) -> Self::Result {
         self.answer(format!("nonce until {}", nonce.expires_ms), |state| {
             Ok(state.nonces.insert(nonce.key))
-        })
-    }
-}
-
-impl Handler<ListOutboxShards> for StoreFake {
-    type Result = ResponseFuture<Result<Vec<ShardId>, StoreError>>;
-
-    fn handle(&mut self, _: ListOutboxShards, _: &mut Self::Context) -> Self::Result {
-        self.answer("outbox".to_owned(), |state| {
-            Ok(state.outbox.keys().copied().collect())
-        })
-    }
-}
-
-impl Handler<ReadOutbox> for StoreFake {
-    type Result = ResponseFuture<Result<Vec<OutboxEntry>, StoreError>>;
-
-    fn handle(&mut self, read: ReadOutbox, _: &mut Self::Context) -> Self::Result {
-        let shard = read.shard.get();
-        self.answer(format!("read outbox {shard}"), |state| {
-            let entries = state.outbox.get(&read.shard);
-            let entries = entries.into_iter().flatten().take(read.limit);
-            Ok(entries.cloned().collect())
-        })
-    }
-}
-
-impl Handler<AdvanceOutbox> for StoreFake {
-    type Result = ResponseFuture<Result<(), StoreError>>;
-
-    fn handle(&mut self, advance: AdvanceOutbox, _: &mut Self::Context) -> Self::Result {
-        let shards: Vec<u16> = advance.through.iter().map(|(id, _)| id.get()).collect();
-        self.answer(format!("advance {shards:?}"), |state| {
-            for (shard, through) in advance.through {
-                let entries = state.outbox.entry(shard).or_default();
-                entries.retain(|entry| entry.sequence > through);
-                if entries.is_empty() {
-                    state.outbox.remove(&shard);
-                }
-            }
-            Ok(())
         })
     }
 }
