@@ -193,3 +193,127 @@ fn is_lost(rules: &Rules, peer: &PeerView, now_ms: u64) -> bool {
     left.is_some_and(|left| left >= rules.goodbye_timeout)
         || since(peer.last_seen_ms) >= rules.holder_timeout
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use bytecave_messages::store::StoreCondition;
+
+    use super::*;
+    use crate::fakes::{ME, count, keeper, network, peer, snapshot, view};
+
+    const MINUTE: u64 = 60_000;
+    const START: u64 = 1_000_000 * MINUTE;
+
+    static NOW_MS: AtomicU64 = AtomicU64::new(START);
+
+    fn holders(now_ms: fn() -> u64) -> Holders {
+        let rules = Rules {
+            me: peer(ME),
+            factor: 3,
+            probation: true,
+            holder_timeout: Duration::from_mins(15),
+            goodbye_timeout: Duration::from_mins(5),
+            now_ms,
+        };
+        Holders::new(rules, Facts::default())
+    }
+
+    fn say(holders: &Holders, condition: StoreCondition) {
+        holders.0.facts.set(&snapshot(0, condition));
+        holders.refresh();
+    }
+
+    fn members(holders: &Holders) -> Vec<PeerId> {
+        let placement = holders.placement().unwrap();
+        placement
+            .members()
+            .iter()
+            .map(|member| member.peer)
+            .collect()
+    }
+
+    fn sorted(numbers: &[u8]) -> Vec<PeerId> {
+        let mut peers: Vec<_> = numbers.iter().map(|number| peer(*number)).collect();
+        peers.sort_unstable();
+        peers
+    }
+
+    #[test]
+    fn a_member_speaks_the_protocol_counts_alike_and_says_all_of_itself() {
+        let holders = holders(|| START);
+        let changed = |number: u8, change: fn(&mut PeerInfo)| {
+            let mut view = keeper(number);
+            change(view.info.as_mut().unwrap());
+            view
+        };
+        let reversed = |info: &mut PeerInfo| {
+            let range = info.shards.as_mut().unwrap();
+            (range[0].start, range[0].end) = (3, 2);
+        };
+        let mut silent = keeper(9);
+        silent.info = None;
+        let peers = vec![
+            keeper(1),
+            view(2),
+            changed(3, |info| info.protocols.retain(|name| name != REPLICATE)),
+            changed(4, |info| info.shard_count = ShardCount::new(32).ok()),
+            changed(5, |info| info.capacity = None),
+            changed(6, |info| info.accepting = None),
+            changed(7, reversed),
+            changed(8, |info| info.shard_count = None),
+            silent,
+            keeper(ME),
+        ];
+        holders.set_network(Arc::new(network(peers)));
+        assert!(
+            holders.placement().is_none(),
+            "the store has not said what it keeps"
+        );
+        say(&holders, StoreCondition::Writable);
+        assert_eq!(members(&holders), sorted(&[1, ME]));
+        let before = holders.placement().unwrap();
+        holders.refresh();
+        assert!(Arc::ptr_eq(&before, &holders.placement().unwrap()));
+        say(&holders, StoreCondition::Full);
+        let shard = count().shard(0).unwrap();
+        let known = holders.placement().unwrap().holders(shard);
+        let own = known.iter().find(|holder| holder.peer == peer(ME)).unwrap();
+        assert!(!own.accepting && !own.counted);
+    }
+
+    #[test]
+    fn whoever_is_silent_or_says_goodbye_is_lost_in_time_and_the_young_are_on_probation() {
+        let holders = holders(|| NOW_MS.load(Ordering::Relaxed));
+        let mut gone = keeper(1);
+        (gone.connection, gone.last_seen_ms) = (None, START);
+        let mut left = keeper(2);
+        (left.connection, left.last_seen_ms) = (None, START);
+        left.left_ms = Some(START);
+        let mut young = keeper(3);
+        young.first_seen_ms = START;
+        holders.set_network(Arc::new(network(vec![gone, left, young, keeper(4)])));
+        say(&holders, StoreCondition::Writable);
+        let at = |minutes: u64| {
+            NOW_MS.store(START + minutes * MINUTE, Ordering::Relaxed);
+            holders.refresh();
+            members(&holders)
+        };
+        assert_eq!(at(4), sorted(&[1, 2, 3, 4, ME]));
+        assert_eq!(at(5), sorted(&[1, 3, 4, ME]));
+        assert_eq!(at(14), sorted(&[1, 3, 4, ME]));
+        assert_eq!(at(15), sorted(&[3, 4, ME]), "who is connected is not lost");
+        let on_probation = || {
+            let placement = holders.placement().unwrap();
+            let members = placement.members().iter();
+            let young = members.filter(|member| member.on_probation);
+            young.map(|member| member.peer).collect::<Vec<_>>()
+        };
+        // First met at an unknown time is long ago.
+        assert_eq!(on_probation(), [peer(3)]);
+        at(24 * 60);
+        assert_eq!(on_probation(), []);
+    }
+}
