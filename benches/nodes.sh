@@ -72,15 +72,21 @@ acquainted() {
     done
 }
 
-# agreed HOLDERS: whether every node names the same holders of each shard, and so many of each.
+# agreed HOLDERS: whether all nodes that name the holders of a shard name the same, so many of each, and whether each
+# of those knows itself to be one. Of a shard that a node does not hold it may name none.
 agreed() {
-    local number views
-    views=$(for number in "${!node_pids[@]}"; do
-        ask "$number" /shards | jq --compact-output --argjson holders "$1" \
-            '[.shards[] | [.holders[].peerId] | sort] | if all(length == $holders) then . else empty end' || echo none
-    done | sort | uniq --count)
-    # One line, with the number of nodes in front.
-    [[ $(wc -l <<<"$views") == 1 && $(awk '{ print $1 }' <<<"$views") == "${#node_pids[@]}" ]]
+    local number
+    for number in "${!node_pids[@]}"; do
+        ask "$number" /shards | jq --raw-output '.shards[] |
+            "\(.shard) \(.holders | length) \(any(.holders[]; .here)) \([.holders[].peerId] | sort | join(","))"'
+    done | awk -v wanted="$1" '
+        !($1 in seen) { seen[$1] = 1; shards++ }
+        $2 > 0 {
+            if ($2 != wanted || (($1 in named) && named[$1] != $4)) disagree = 1
+            named[$1] = $4
+        }
+        $3 == "true" { here++ }
+        END { exit !(shards > 0 && !disagree && here == wanted * shards) }'
 }
 
 # alike: whether all nodes have the same blobs.
