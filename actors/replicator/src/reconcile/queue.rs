@@ -299,11 +299,12 @@ mod tests {
     fn refusals_are_bounded() {
         let now = Instant::now();
         let mut queue = Queue::new(10, HOUR);
+        let source = peer(1);
         for number in 0..=REFUSALS_MAX {
-            queue.refused(peer(1), digest(number), now);
+            queue.refused(source, digest(number), now);
         }
         assert_eq!(queue.refusals.len(), REFUSALS_MAX);
-        queue.refused(peer(1), digest(REFUSALS_MAX), now + HOUR * 3);
+        queue.refused(source, digest(REFUSALS_MAX), now + HOUR * 3);
         assert_eq!(queue.refusals.len(), 1);
     }
 }

@@ -205,6 +205,21 @@ impl Node {
             .all(|content| self.store.kept(&BlobCid::of(content)).is_some())
     }
 
+    /// The content is wanting here; these have it, and are asked for it in this order.
+    fn repair(&self, content: &[u8], sources: &[u8]) {
+        let shared = &self.reconciler.shared;
+        // The first to be queued is the last to be asked, the first time.
+        let (first, others) = sources.split_first().unwrap();
+        for source in others.iter().chain([first]) {
+            let digest = [Digest::of(content)];
+            let (repairs, tallies) = (&shared.repairs, &shared.tallies);
+            assert_eq!(
+                repairs.push(tallies, shard_of(content), &digest, peer(*source)),
+                1
+            );
+        }
+    }
+
     fn shard(&self, shard: ShardId) -> ShardReplication {
         let shards = self.reconciler.snapshot(0).shards;
         shards

@@ -126,42 +126,36 @@ async fn a_peer_that_trickles_is_left_for_another() {
     tokio::time::pause();
     let (world, dir) = (World::default(), dir());
     let nodes = world.nodes(3, &settings(), dir.path()).await;
-    nodes[1].knows(&[]);
-    nodes[2].knows(&[]);
     let content = large(1 << 20);
-    nodes[1].store.seed(&content, None);
     nodes[2].store.seed(&content, None);
     let given = content.clone();
     world.gives(2, move |_, from| {
-        Some(Ok(streamed(
-            &given,
-            from,
-            (100, Duration::from_secs(1)),
-            None,
-        )))
+        let trickle = (100, Duration::from_secs(1));
+        Some(Ok(streamed(&given, from, trickle, None)))
     });
-    until("repaired", Duration::from_mins(3), || {
+    nodes[0].repair(&content, &[2, 3]);
+    let began = Instant::now();
+    until("repaired", Duration::from_mins(1), || {
         nodes[0].has(std::slice::from_ref(&content))
     })
     .await;
+    assert!(began.elapsed().as_secs() >= 30, "it had its time");
+    assert!(nodes[0].conduct.score(&peer(2)) < 0.0);
     assert!(!nodes[0].conduct.is_blocked(&peer(2)));
 }
 
 #[actix::test]
-async fn a_peer_that_never_answers_does_not_hold_up_a_repair_for_ever() {
+async fn a_peer_that_sends_nothing_is_left_for_another() {
     tokio::time::pause();
     let (world, dir) = (World::default(), dir());
     let nodes = world.nodes(3, &settings(), dir.path()).await;
-    let all = contents("blob", 6);
-    for node in &nodes[1..] {
-        all.iter().for_each(|content| {
-            node.store.seed(content, None);
-        });
-    }
-    world.gives(2, |_, _| {
+    let all = contents("blob", 1);
+    nodes[2].store.seed(&all[0], None);
+    let open = Arc::new(Mutex::new(Vec::new()));
+    let kept_open = Arc::clone(&open);
+    world.gives(2, move |_, _| {
         let (sender, body) = stream(Some(100));
-        // Kept open for as long as the test runs.
-        std::mem::forget(sender);
+        kept_open.lock().unwrap().push(sender);
         Some(Ok(RemoteBlob {
             size: 100,
             blob_root: None,
@@ -170,7 +164,9 @@ async fn a_peer_that_never_answers_does_not_hold_up_a_repair_for_ever() {
             body: BlobBody::Stream(body),
         }))
     });
-    until("repaired", Duration::from_mins(5), || nodes[0].has(&all)).await;
+    nodes[0].repair(&all[0], &[2, 3]);
+    until("repaired", Duration::from_mins(1), || nodes[0].has(&all)).await;
+    assert_eq!(open.lock().unwrap().len(), 1);
 }
 
 #[actix::test]
