@@ -113,13 +113,30 @@ fn within<'a>(
 fn split(here: &[ListedDigest], nonce: &[u8; 32], range: &RangeSketch) -> Vec<RangeSketch> {
     let part_len = here.len().div_ceil(SYNC_SPLIT);
     let parts: Vec<_> = here.chunks(part_len).collect();
-    let begins = |at: usize| parts.get(at)?.first().map(|listed| listed.digest);
+    let begins = |at: usize| {
+        let before = parts.get(at.checked_sub(1)?)?.last()?;
+        let first = parts.get(at)?.first()?;
+        Some(boundary(&before.digest, &first.digest))
+    };
     let parts = parts.iter().enumerate().map(|(at, part)| {
-        let from = begins(at).filter(|_| at > 0).unwrap_or(range.from);
+        let from = begins(at).unwrap_or(range.from);
         let to = begins(at + 1).or(range.to);
         sketch(part, nonce, from, to)
     });
     parts.collect()
+}
+
+/// The shortest digest above `before` and not above `first`: zeros at the end do not travel.
+fn boundary(before: &Digest, first: &Digest) -> Digest {
+    let mut bytes = [0; 32];
+    let pairs = before.as_bytes().iter().zip(first.as_bytes());
+    for (to, (before, first)) in bytes.iter_mut().zip(pairs) {
+        *to = *first;
+        if before != first {
+            break;
+        }
+    }
+    Digest::new(bytes)
 }
 
 /// What stands in a range.

@@ -372,3 +372,29 @@ fn what_is_asked_one_by_one_is_listed_one_by_one() {
     before[31] = 255;
     assert_eq!(successor(&Digest::new(before)), Some(Digest::new(carried)));
 }
+
+#[test]
+fn the_bounds_of_parts_are_short() {
+    let ours = list(0..1000);
+    let asked = [part(0, None)];
+    let answers = answer(&ours, &NONCE, &asked).unwrap();
+    let [RangeAnswer::Split(parts)] = &answers[..] else {
+        panic!("a thousand digests are split");
+    };
+    for pair in parts.windows(2) {
+        let bound = pair[1].from;
+        assert_eq!(pair[0].to, Some(bound));
+        assert_eq!(
+            bound.as_bytes()[4..],
+            [0; 28],
+            "a thousand digests differ in the first bytes"
+        );
+    }
+    assert!(parts.iter().all(|part| part.count >= 55));
+    let [low, high] = [[1; 32], [2; 32]].map(Digest::new);
+    let mut short = [0; 32];
+    short[0] = 2;
+    assert_eq!(boundary(&low, &high), Digest::new(short));
+    let next = successor(&low).unwrap();
+    assert_eq!(boundary(&low, &next), next);
+}
