@@ -42,7 +42,7 @@ impl Running {
 
     /// Waits until it has compared with others this many times more.
     fn wait_rounds(&self, more: f64) {
-        let rounds = || self.metric("bytecave_replicator_rounds_total");
+        let rounds = || self.metric("bytecave_replicator_reconcile_rounds_total");
         let before = rounds();
         wait_for("rounds of reconciliation", || {
             (rounds() >= before + more).then_some(())

@@ -8,13 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::harness::client::Request;
-use crate::harness::cluster::{Blob, Cluster, all_but_two, log_uniform};
+use crate::harness::cluster::{Blob, Cluster, FACTOR, all_but_two, log_uniform};
 use crate::harness::{Home, content, soak, wait_for};
 
 const SHARDS: u64 = 64;
 const NODES: u64 = 7;
-/// Copies that a blob shall have.
-const FACTOR: usize = 3;
 
 fn seven() -> Cluster {
     Cluster::start(SHARDS, &all_but_two(NODES, SHARDS), |home| home)

@@ -1,13 +1,16 @@
 //! Several nodes of one network, each keeping some of the shards, quick to notice what happens.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::client::Request;
 use super::network::home;
-use super::{Home, Running, content, free_port, wait_for};
+use super::{Home, PATIENCE, Running, content, free_port, wait_for};
+
+/// Copies that a blob shall have.
+pub(crate) const FACTOR: usize = 3;
 
 /// Nodes, each at an address that it keeps over restarts. A node that was killed leaves its place empty.
 pub(crate) struct Cluster {
@@ -137,28 +140,36 @@ impl Cluster {
         self.nodes[at].take().expect("the node was stopped").kill();
     }
 
-    /// Waits until every running node names the same running nodes as holders of each shard.
+    /// Waits until the holders of each shard are running nodes, as many as there shall be copies, and
+    /// all of them name the same. A node that does not hold a shard need not know who does.
     pub(crate) fn wait_agreed(&self) -> BTreeMap<u64, BTreeSet<String>> {
         let running: BTreeSet<String> = self.running().map(Running::peer_id).collect();
-        wait_for("all nodes to agree on who holds what", || {
-            let mut views = self.running().map(|node| holders(&node.shards()));
+        // Every shard is kept by at least as many of these.
+        let wanted = running.len().min(FACTOR);
+        wait_for("all holders to agree on who holds what", || {
             let mut agreed: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
-            for view in views.by_ref() {
-                for (shard, holders) in view? {
-                    let gone = holders.iter().any(|holder| !running.contains(holder));
-                    let known = agreed.entry(shard).or_insert_with(|| holders.clone());
-                    if gone || *known != holders {
+            let mut said: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
+            for node in self.running() {
+                for (shard, holders) in holders(&node.shards())? {
+                    if holders.is_empty() {
+                        continue;
+                    }
+                    said.entry(shard).or_default().insert(node.peer_id());
+                    if *agreed.entry(shard).or_insert_with(|| holders.clone()) != holders {
                         return None;
                     }
                 }
             }
             let all = u64::try_from(agreed.len()).unwrap() == self.shards;
-            all.then_some(agreed)
+            let whole = agreed
+                .iter()
+                .all(|(shard, holders)| holders.len() == wanted && holders.is_subset(&said[shard]));
+            (all && whole).then_some(agreed)
         })
     }
 
     /// Waits until every blob is on every holder of its shard; how long that took.
-    pub(crate) fn wait_copied(&self, blobs: &BTreeSet<Blob>) -> std::time::Duration {
+    pub(crate) fn wait_copied(&self, blobs: &BTreeSet<Blob>) -> Duration {
         let begun = Instant::now();
         let holders = self.wait_agreed();
         let nodes: BTreeMap<String, &Running> =
@@ -170,7 +181,7 @@ impl Cluster {
                 holders.map(move |holder| (holder.as_str(), blob))
             })
             .collect();
-        wait_for(&format!("copies of {} blobs", blobs.len()), || {
+        loop {
             for (id, node) in &nodes {
                 let listed = node.client().list(1000);
                 let here: BTreeSet<&str> = listed
@@ -179,12 +190,25 @@ impl Cluster {
                     .collect();
                 wanting.retain(|(holder, blob)| holder != id || !here.contains(blob.cid.as_str()));
             }
-            if wanting.is_empty() {
-                return Some(());
+            let Some((holder, blob)) = wanting.first() else {
+                break;
+            };
+            if begun.elapsed() > PATIENCE {
+                let report = nodes[*holder].replication();
+                let rows = report["shards"].as_array().unwrap();
+                let row = rows.iter().find(|row| row["shard"] == blob.shard);
+                let has: Vec<&String> = nodes
+                    .iter()
+                    .filter(|(_, node)| node.has(&blob.cid))
+                    .map(|(id, _)| id)
+                    .collect();
+                panic!(
+                    "{} copies are wanting, such as that of {blob:?} at {holder}: it is at {has:?}; {row:?}",
+                    wanting.len()
+                );
             }
-            std::thread::sleep(std::time::Duration::from_millis(200));
-            None
-        });
+            std::thread::sleep(Duration::from_millis(200));
+        }
         begun.elapsed()
     }
 

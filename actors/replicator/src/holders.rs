@@ -1,6 +1,7 @@
 //! The members of the network as this node knows them, and who of them holds what.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytecave_core::{PeerId, ShardCount, ShardId, ShardSet};
@@ -42,6 +43,8 @@ struct Inner {
     rules: Rules,
     facts: Facts,
     latest: RwLock<Latest>,
+    /// Shards of which a blob was stored here that not all holders were brought. At most one entry each.
+    owed: Mutex<BTreeSet<ShardId>>,
 }
 
 #[derive(Debug, Default)]
@@ -58,12 +61,28 @@ impl Holders {
             rules,
             facts,
             latest,
+            owed: Mutex::default(),
         }))
     }
 
     /// This node.
     pub(crate) fn me(&self) -> PeerId {
         self.0.rules.me
+    }
+
+    /// A blob of `shard` was stored here, and for now nobody goes on bringing it to all holders: whoever
+    /// compares, or hands the shard over, has to see to it.
+    pub(crate) fn owe(&self, shard: ShardId) {
+        self.owed().insert(shard);
+    }
+
+    /// The shards that are owed, from now on by the caller.
+    pub(crate) fn take_owed(&self) -> BTreeSet<ShardId> {
+        std::mem::take(&mut *self.owed())
+    }
+
+    fn owed(&self) -> MutexGuard<'_, BTreeSet<ShardId>> {
+        self.0.owed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The network said how it is.

@@ -27,10 +27,7 @@ pub(super) fn verdict(me: &PeerId, holders: &[Holder], outcome: &Outcome) -> Ver
     if outcome.gone {
         return Verdict::Settled;
     }
-    let others = || {
-        let others = holders.iter().filter(|holder| holder.accepting);
-        others.map(|holder| &holder.peer).filter(|peer| *peer != me)
-    };
+    let others = || others(me, holders);
     let held_here = holders.iter().any(|holder| holder.peer == *me);
     let tried = !outcome.cut_short
         && others().all(|peer| outcome.is_done_with(peer) || outcome.failed.contains(peer));
@@ -44,6 +41,19 @@ pub(super) fn verdict(me: &PeerId, holders: &[Holder], outcome: &Outcome) -> Ver
     } else {
         Verdict::Again
     }
+}
+
+/// Whether every other accepting holder has the blob or refuses it for good, or there is nothing to bring.
+pub(super) fn is_everywhere(me: &PeerId, holders: &[Holder], outcome: &Outcome) -> bool {
+    outcome.gone
+        || others(me, holders).next().is_some()
+            && others(me, holders).all(|peer| outcome.is_done_with(peer))
+}
+
+fn others<'a>(me: &'a PeerId, holders: &'a [Holder]) -> impl Iterator<Item = &'a PeerId> {
+    let accepting = holders.iter().filter(|holder| holder.accepting);
+    let peers = accepting.map(|holder| &holder.peer);
+    peers.filter(move |peer| *peer != me)
 }
 
 #[cfg(test)]
@@ -94,6 +104,21 @@ mod tests {
                 "{outcome:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_settled_need_not_be_everywhere() {
+        let holders = [holder(1, true), holder(2, false), holder(9, true)];
+        let is = |holders: &[Holder], outcome: &Outcome| is_everywhere(&peer(9), holders, outcome);
+        assert!(is(&holders, &outcome(&[1], &[], &[])));
+        assert!(is(&holders, &outcome(&[], &[1], &[])));
+        assert!(!is(&holders, &outcome(&[], &[], &[1])));
+        assert!(!is(&[holder(9, true)], &Outcome::default()));
+        let gone = Outcome {
+            gone: true,
+            ..Outcome::default()
+        };
+        assert!(is(&[holder(9, true)], &gone));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Shared;
 use super::queue::{PAGE, Queue, WINDOW};
-use super::verdict::{Verdict, verdict};
+use super::verdict::{Verdict, is_everywhere, verdict};
 use crate::place::Placer;
 
 /// Blobs that are copied at once. Too low: copies come late on a fast line. Too high: clients feel it.
@@ -147,7 +147,8 @@ impl Worker {
             };
             let holders = self.placer.holders();
             if !self.networked || self.placer.is_alone(shard) && holders.network().is_some() {
-                // There is nobody to bring anything to; whoever joins later compares.
+                // There is nobody to bring anything to; whoever joins later compares, or is told.
+                holders.owe(shard);
                 let dropped = self.queues.remove(&shard);
                 self.waiting -= dropped.map_or(0, |queue| queue.waiting());
                 self.through.insert(shard, u64::MAX);
@@ -292,7 +293,12 @@ async fn deal_with(store: StorePort, placer: Placer, shard: ShardId, digest: Dig
         let holders = placer.holders();
         let (me, placement) = (holders.me(), holders.placement());
         placement.map_or(Verdict::Again, |placement| {
-            verdict(&me, &placement.holders(shard), outcome)
+            let known = placement.holders(shard);
+            let verdict = verdict(&me, &known, outcome);
+            if verdict == Verdict::Settled && !is_everywhere(&me, &known, outcome) {
+                holders.owe(shard);
+            }
+            verdict
         })
     };
     let known = placer.recent(&digest);

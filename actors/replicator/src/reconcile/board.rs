@@ -1,5 +1,5 @@
-//! What is remembered of comparisons: for each peer and shard how it was the last time, and what was
-//! offered to whom. Pure; written to the state file.
+//! What is remembered of comparisons: for each peer and shard how it was the last time, which is written
+//! to the state file, and what was offered to whom, which is not. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,10 +69,15 @@ impl Board {
         self.peers.entry(peer).or_default()
     }
 
-    /// All blobs of `shard` were offered to `peer`.
+    /// All blobs of `shard` were offered to `peer`. Not written down: a restart offers them once more,
+    /// since the last moments before a crash are not known.
     pub(super) fn offered(&mut self, shard: ShardId, peer: PeerId) {
-        self.changed = true;
         self.offered.entry(shard).or_default().insert(peer);
+    }
+
+    /// There is more of `shard` than was offered.
+    pub(super) fn forget_offers(&mut self, shard: ShardId) {
+        self.offered.remove(&shard);
     }
 
     pub(super) fn was_offered(&self, shard: ShardId, peer: &PeerId) -> bool {

@@ -18,6 +18,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut written = shared.conduct_steps();
     loop {
         survey(&shared).await;
+        for shard in shared.parts.holders.take_owed() {
+            shared.board().forget_offers(shard);
+        }
         view::refresh(&shared).await;
         shared.listings.forget_old();
         if saved.elapsed() >= SAVE_EVERY {

@@ -10,12 +10,17 @@ use tokio::time::Instant;
 use super::exchange::Ended;
 use super::shared::{Shared, Survey};
 
-/// Time between a change of holders and offering them what is here: by then they know of it too.
+/// Time between a change of holders and offering them what is here, or an interval between comparisons
+/// if that is shorter: by then they know of it too.
 const SETTLE: Duration = Duration::from_mins(1);
 /// Time until a holder that did not listen is told again.
 const AGAIN: Duration = Duration::from_mins(5);
 /// Time between two pages that nobody asked for.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Shards that are handed over in one step, and the digests at which it ends. Too low: a node that was
+/// alone for a while has single copies for long. Too high: comparisons wait.
+const STEP_SHARDS: usize = 10;
+const STEP_DIGESTS: usize = SYNC_DIGESTS_MAX;
 
 /// When to hand a shard over to whom.
 pub(super) type Handing = HashMap<(ShardId, PeerId), Instant>;
@@ -44,7 +49,7 @@ pub(super) async fn offer(
     Ok(())
 }
 
-/// Hands one shard over to one of its holders, if this node keeps blobs of it and is no holder: all
+/// Hands some shards over to holders of theirs, if this node keeps blobs of them and is no holder: all
 /// digests are offered, once to each holder that takes blobs. What comes in later the outbox brings.
 pub(super) async fn hand_over(
     shared: &Shared,
@@ -56,20 +61,28 @@ pub(super) async fn hand_over(
     let open = open(shared, survey);
     handing.retain(|pair, _| open.contains(pair));
     for pair in &open {
-        handing.entry(*pair).or_insert(now + SETTLE);
+        let settled = now + SETTLE.min(shared.interval());
+        handing.entry(*pair).or_insert(settled);
     }
     let due = open
         .into_iter()
         .filter(|(_, peer)| reachable.contains(peer))
-        .find(|pair| handing.get(pair).is_some_and(|at| *at <= now));
-    let Some((shard, peer)) = due else {
-        return;
-    };
-    match offer_all(shared, peer, shard).await {
-        Ok(()) => shared.board().offered(shard, peer),
-        Err(ended) => {
-            tracing::debug!(%peer, %shard, ?ended, "a shard was not handed over");
-            handing.insert((shard, peer), Instant::now() + AGAIN);
+        .filter(|pair| handing.get(pair).is_some_and(|at| *at <= now));
+    let due: Vec<_> = due.take(STEP_SHARDS).collect();
+    let mut offered = 0;
+    for (shard, peer) in due {
+        match offer_all(shared, peer, shard).await {
+            Ok(digests) => {
+                shared.board().offered(shard, peer);
+                offered += digests;
+            }
+            Err(ended) => {
+                tracing::debug!(%peer, %shard, ?ended, "a shard was not handed over");
+                handing.insert((shard, peer), Instant::now() + AGAIN);
+            }
+        }
+        if offered >= STEP_DIGESTS {
+            return;
         }
     }
 }
@@ -94,13 +107,16 @@ fn open(shared: &Shared, survey: &Survey) -> Vec<(ShardId, PeerId)> {
     open
 }
 
-async fn offer_all(shared: &Shared, peer: PeerId, shard: ShardId) -> Result<(), Ended> {
+/// Offers all blobs of a shard; how many.
+async fn offer_all(shared: &Shared, peer: PeerId, shard: ShardId) -> Result<usize, Ended> {
     let list = shared.own_list(shard).await?;
-    for page in list.chunks(SYNC_DIGESTS_MAX) {
-        let given = page.iter().filter(|listed| !listed.declined);
-        let digests: Vec<_> = given.map(|listed| listed.digest).collect();
-        offer(shared, peer, shard, &digests).await?;
-        tokio::time::sleep(PAUSE).await;
+    let given = list.iter().filter(|listed| !listed.declined);
+    let digests: Vec<_> = given.map(|listed| listed.digest).collect();
+    for (number, page) in digests.chunks(SYNC_DIGESTS_MAX).enumerate() {
+        if number > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
+        offer(shared, peer, shard, page).await?;
     }
-    Ok(())
+    Ok(digests.len())
 }

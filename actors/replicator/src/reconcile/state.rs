@@ -2,7 +2,7 @@
 //! and renamed, so that a crash leaves the old or the new one. Read like anything that others wrote:
 //! bounded, and what cannot be read is set aside and never stops the start.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -33,7 +33,6 @@ pub(super) struct Document {
 struct Written {
     version: u32,
     peers: Vec<WrittenPeer>,
-    offered: Vec<(ShardId, BTreeSet<PeerId>)>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -205,8 +204,6 @@ fn parse(bytes: &[u8]) -> Result<Document, String> {
         peers.insert(peer.peer_id, record);
     }
     document.board.peers = peers;
-    let offered = written.offered.into_iter();
-    document.board.offered = offered.filter(|(shard, _)| exists(shard)).collect();
     Ok(document)
 }
 
@@ -274,7 +271,6 @@ fn written(document: Document) -> Written {
     Written {
         version: VERSION,
         peers,
-        offered: document.board.offered.into_iter().collect(),
     }
 }
 

@@ -154,11 +154,17 @@ impl Scene {
         let found = counters.binary_search_by_key(&shard, |counters| counters.shard);
         let here = found.ok().and_then(|at| counters.get(at));
         let blobs = here.map_or(0, |counters| counters.blobs);
-        let keeps = blobs > 0 || holders.iter().any(|holder| holder.peer == self.me);
+        let holds = holders.iter().any(|holder| holder.peer == self.me);
+        let keeps = blobs > 0 || holds;
         let others = holders.iter().filter(|holder| holder.peer != self.me);
-        let copies = others
-            .filter(|holder| self.has_copy(&board, shard, holder))
-            .count();
+        let copies = others.filter(|holder| {
+            if holds {
+                self.has_copy(&board, shard, holder)
+            } else {
+                self.was_told(&board, shard, holder)
+            }
+        });
+        let copies = copies.count();
         let live = u32::try_from(copies + usize::from(keeps)).unwrap_or(u32::MAX);
         let missing = self.factor.saturating_sub(live);
         let reason = (missing > 0).then(|| self.reason(shared, &board, shard, &holders));
@@ -200,6 +206,12 @@ impl Scene {
         counts && self.is_live(&holder.peer) && compared.is_some_and(|it| self.is_alike(it))
     }
 
+    /// Whether a holder was told of all that this node keeps without being one: what it lacked of that
+    /// it fetches, and the holders say how it goes.
+    fn was_told(&self, board: &Board, shard: ShardId, holder: &Holder) -> bool {
+        self.is_live(&holder.peer) && board.was_offered(shard, &holder.peer)
+    }
+
     fn is_alike(&self, compared: Compared) -> bool {
         let fresh = |at: u64| self.now_ms.saturating_sub(at) <= self.fresh_ms;
         compared.differing == 0 && compared.alike_ms.is_some_and(fresh)
@@ -228,6 +240,11 @@ impl Scene {
                 "holder {} is not asked for a time, for what it did",
                 liar.peer
             );
+        }
+        if others.len() == holders.len()
+            && let Some(untold) = others.iter().find(|it| !self.was_told(board, shard, it))
+        {
+            return format!("holder {} was not told yet what is here", untold.peer);
         }
         let compared = |holder: &&Holder| board.compared(&holder.peer, shard);
         if let Some(new) = others.iter().find(|holder| compared(holder).is_none()) {

@@ -12,7 +12,6 @@ fn document() -> Document {
     board.record(peer(1)).compared_ms = 6;
     board.record(peer(1)).keyed_ms = 4;
     board.record(peer(2)).beyond_bytes = 9;
-    board.offered(shard(4), peer(3));
     board.take_changed();
     Document {
         board,
@@ -52,9 +51,9 @@ fn what_cannot_be_read_is_set_aside_whole() {
         b"{",
         b"null",
         b"\xff\xfe",
-        b"{\"version\":2,\"peers\":[],\"offered\":[]}",
+        b"{\"version\":2,\"peers\":[]}",
         b"{\"version\":1}",
-        b"{\"version\":1,\"peers\":[7],\"offered\":[]}",
+        b"{\"version\":1,\"peers\":[7]}",
     ];
     for bytes in foreign {
         let dir = tempfile::tempdir().unwrap();
@@ -81,12 +80,11 @@ fn a_directory_in_its_place_stops_nothing() {
 #[test]
 fn shards_that_cannot_be_are_left_out() {
     let text = format!(
-        "{{\"version\":1,\"peers\":[{{\"peerId\":\"{}\",\"comparedMs\":1,\"shards\":[[4096,1,0],[4095,1,0]]}}],\"offered\":[[5000,[]]]}}",
+        "{{\"version\":1,\"peers\":[{{\"peerId\":\"{}\",\"comparedMs\":1,\"shards\":[[4096,1,0],[4095,1,0]]}}]}}",
         peer(1)
     );
     let document = parse(text.as_bytes()).unwrap();
     assert_eq!(document.board.peers[&peer(1)].shards.len(), 1);
-    assert!(document.board.offered.is_empty());
 }
 
 #[tokio::test]
