@@ -194,17 +194,13 @@ impl Cluster {
                 break;
             };
             if begun.elapsed() > PATIENCE {
-                let report = nodes[*holder].replication();
-                let rows = report["shards"].as_array().unwrap();
-                let row = rows.iter().find(|row| row["shard"] == blob.shard);
-                let has: Vec<&String> = nodes
-                    .iter()
-                    .filter(|(_, node)| node.has(&blob.cid))
-                    .map(|(id, _)| id)
-                    .collect();
+                let has: Vec<&&Running> =
+                    nodes.values().filter(|node| node.has(&blob.cid)).collect();
+                let rows: Vec<Value> = has.iter().map(|node| node.row_of(blob.shard)).collect();
                 panic!(
-                    "{} copies are wanting, such as that of {blob:?} at {holder}: it is at {has:?}; {row:?}",
-                    wanting.len()
+                    "{} copies are wanting, such as that of {blob:?} at {holder}: {}; those that have it say {rows:?}",
+                    wanting.len(),
+                    nodes[*holder].row_of(blob.shard),
                 );
             }
             std::thread::sleep(Duration::from_millis(200));
@@ -238,6 +234,16 @@ impl Running {
         let answer = self.client().get("/replication");
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()
+    }
+
+    /// What it says of one shard's copies, and of its work.
+    fn row_of(&self, shard: u64) -> Value {
+        let mut report = self.replication();
+        let rows = report["shards"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["shard"] == shard).cloned();
+        report["shards"] = row.unwrap_or_default();
+        report["node"] = self.peer_id().into();
+        report
     }
 
     /// Stores bytes and waits for so many durable copies.

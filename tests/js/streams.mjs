@@ -185,7 +185,8 @@ export function streamCommands (open) {
         }
         await more().catch(() => {})
       }
-      if (lie === 'short') await stream.close({ signal: AbortSignal.timeout(5_000) })
+      // Whoever has sent all closes its side: only then does the other end know that it was all.
+      await stream.close({ signal: AbortSignal.timeout(5_000) }).catch(() => {})
       const last = await headerOf(reader).catch(err => ({ refused: -1, words: `${err.name}: ${err.message}` }))
       return { first: said(first), last: said(last) }
     }),

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytecave_core::{BlobCid, BlobRoot, PeerId};
-use bytecave_messages::body::{BlobBody, BodyStream};
+use bytecave_messages::body::{BlobBody, BodyError, BodyStream};
 use bytecave_messages::budget::{Full, Share};
 use bytecave_messages::ports::SwarmPort;
 use bytecave_messages::replicator::FetchError;
@@ -399,15 +399,20 @@ async fn open(peer: PeerId, cid: BlobCid, from: u64, remote: RemoteBlob) -> Resu
 /// The bytes of a small blob, never more than stated.
 async fn collect(mut stream: BodyStream, size: u64) -> Result<Bytes, Not> {
     let mut all = BytesMut::new();
-    while (all.len() as u64) < size {
+    loop {
         match stream.next().await {
             Some(Ok(piece)) => all.extend_from_slice(&piece),
+            Some(Err(BodyError::Malformed { .. })) => {
+                return Err(Not::True("it gives more bytes than it states"));
+            }
             Some(Err(_)) => return Err(Not::InTime),
-            None => return Err(Not::True("it gives fewer bytes than it states")),
+            None if (all.len() as u64) < size => {
+                return Err(Not::True("it gives fewer bytes than it states"));
+            }
+            None => return Ok(all.freeze()),
         }
         if all.len() as u64 > size {
             return Err(Not::True("it gives more bytes than it states"));
         }
     }
-    Ok(all.freeze())
 }

@@ -5,6 +5,8 @@
 //! a peer that states another cannot continue; a size that was a lie ends in a stream that fails,
 //! never in a blob that is complete and wrong.
 
+use std::time::Duration;
+
 use bytecave_core::{Digest, PeerId};
 use bytecave_messages::body::{BodyError, ReceiverGone};
 use bytecave_messages::replicator::FetchError;
@@ -18,6 +20,9 @@ use crate::conduct::Deed;
 
 /// A peer that breaks off after it gave as much may be asked once more, when the others have been.
 const AGAIN_FROM_BYTES: u64 = 1 << 20;
+
+/// How long the end of a stream is waited for, all of whose bytes are here.
+const END_WITHIN: Duration = Duration::from_secs(1);
 
 /// A large blob on its way.
 pub(super) struct Flow {
@@ -89,7 +94,7 @@ impl Flow {
     async fn pour(&mut self, out: &mut Out) -> Result<(), Ended> {
         loop {
             match self.drain(out).await {
-                Ok(()) => return self.judge(),
+                Ok(()) => return self.judge().await,
                 Err(Left::Unwanted) => return Err(Ended::Unwanted),
                 Err(Left::Broken(Broken { deed, why })) => {
                     let (peer, cid, reached) = (self.source.peer, self.asker.cid(), self.reached);
@@ -152,11 +157,13 @@ impl Flow {
     }
 
     /// All bytes are here: whether they are the ones that were asked for.
-    fn judge(&mut self) -> Result<(), Ended> {
+    async fn judge(&mut self) -> Result<(), Ended> {
         let cid = self.asker.cid();
         if Digest::finish(self.hash.clone()) == cid.digest() {
             if !self.source.proved {
-                self.asker.note(&self.source.peer, Deed::Served);
+                let ends = self.source.ends(END_WITHIN).await;
+                let deed = if ends { Deed::Served } else { Deed::Lied };
+                self.asker.note(&self.source.peer, deed);
             }
             self.asker.blame_dissenters();
             tracing::debug!(?cid, bytes = self.reached, "blob fetched");

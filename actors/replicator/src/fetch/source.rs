@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytecave_core::PeerId;
-use bytecave_messages::body::BlobBody;
+use bytecave_messages::body::{BlobBody, BodyError};
 use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
@@ -78,6 +78,18 @@ impl Source {
         }
     }
 
+    /// Whether nothing comes behind the last byte that was wanted. A peer that lets wait for its end is
+    /// not waited for.
+    pub(super) async fn ends(&mut self, stall: Duration) -> bool {
+        let BlobBody::Stream(stream) = &mut self.body else {
+            return true;
+        };
+        match timeout(stall, stream.next()).await {
+            Ok(Some(Ok(_) | Err(BodyError::Malformed { .. }))) => false,
+            Ok(Some(Err(_)) | None) | Err(_) => true,
+        }
+    }
+
     async fn piece(&mut self, stall: Duration) -> Result<Bytes, Broken> {
         let ended = broken(Deed::Lied, "it gives fewer bytes than it states");
         let stream = match &mut self.body {
@@ -89,6 +101,9 @@ impl Source {
         let piece = timeout(stall.saturating_sub(self.waited), stream.next()).await;
         let piece = match piece {
             Ok(Some(Ok(piece))) => piece,
+            Ok(Some(Err(BodyError::Malformed { .. }))) => {
+                return Err(broken(Deed::Lied, "it gives more bytes than it states"));
+            }
             Ok(Some(Err(error))) => {
                 tracing::debug!(peer = %self.peer, %error, "a peer breaks off");
                 return Err(broken(Deed::Silent, "it broke off"));

@@ -36,9 +36,9 @@ pub(super) async fn run(shared: Arc<Shared>, mut schedule: Schedule) {
         if let Some((peer, shards)) = due {
             let wait = compare(&shared, peer, &shards).await;
             schedule.set(&peer, Instant::now() + chance::jittered(wait));
-        } else {
-            offers::hand_over(&shared, &survey, &reachable, &mut handing).await;
         }
+        // Where intervals are short somebody is always due, and this must not wait for that to end.
+        offers::hand_over(&shared, &survey, &reachable, &mut handing).await;
     }
 }
 
