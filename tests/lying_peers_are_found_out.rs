@@ -160,9 +160,10 @@ fn a_peer_that_breaks_off_is_replaced_in_the_middle_of_a_blob() {
     assert_eq!(got.status, 200);
     assert_eq!(content::hex(&content::sha256(&got.body)), cid);
     let requests = honest.ask("asked", json!({"name": "retrieve/2.0.0"}));
-    let from = requests[0]["request"]["from"].as_u64().unwrap();
+    // It may have been asked beside the other one before that began.
+    let mut all = requests.as_array().unwrap().iter();
     assert!(
-        from > 0,
+        all.any(|one| one["request"]["from"].as_u64() > Some(0)),
         "it was asked for what had come already: {requests}"
     );
 }
