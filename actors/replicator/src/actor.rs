@@ -1,5 +1,7 @@
 //! The actor's shell: it starts a task for each request and hears how store and network are.
 
+mod answers;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,13 +9,9 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, ResponseFuture}
 use bytecave_messages::budget::ActorName;
 use bytecave_messages::lifecycle::{DeathWatch, PartChanged, PartState, Stop};
 use bytecave_messages::ports::{ReplicatorEvents, StorePort, SwarmPort, notify};
-use bytecave_messages::replicator::{
-    FetchBlob, FetchError, FetchedBlob, PlaceBlob, PlaceError, Placed, ReplicatorChanged,
-};
+use bytecave_messages::replicator::ReplicatorChanged;
 use bytecave_messages::store::{BlobStored, StoreChanged};
-use bytecave_messages::swarm::{
-    InboundHaveList, InboundReplica, InboundRetrieve, InboundStore, InboundSync, SwarmChanged,
-};
+use bytecave_messages::swarm::SwarmChanged;
 
 use crate::conduct::Conduct;
 use crate::facts::Facts;
@@ -26,7 +24,6 @@ use crate::place::Placer;
 use crate::policy::{self, StorePolicy};
 use crate::receive::{Receiver, Strangers, now_ms};
 use crate::reconcile::{Reconciler, ReconcilerParts};
-use crate::serve;
 
 /// Time between two looks at who holds what, and at how copies are.
 const OBSERVE_EVERY: Duration = Duration::from_secs(1);
@@ -97,6 +94,7 @@ impl ReplicatorActor {
             enabled: p2p.enabled,
             receiver: Receiver {
                 store: store.clone(),
+                placer: placer.clone(),
                 facts: facts.clone(),
                 admission: policy::admission(&p2p, has_registry),
                 policy: StorePolicy::new(&p2p),
@@ -167,57 +165,6 @@ impl Actor for ReplicatorActor {
             self.reconciler.start();
         }
         context.run_interval(OBSERVE_EVERY, Self::observe);
-    }
-}
-
-/// A handler that leaves the work to a task, which the message's permit counts.
-macro_rules! spawn {
-    ($message:ident, |$actor:ident, $given:ident| $task:expr) => {
-        impl Handler<$message> for ReplicatorActor {
-            type Result = ();
-
-            fn handle(&mut self, $given: $message, _: &mut Self::Context) {
-                let $actor = &*self;
-                tokio::spawn($task);
-            }
-        }
-    };
-}
-
-spawn!(InboundRetrieve, |actor, wanted| serve::retrieve(
-    actor.store.clone(),
-    wanted
-));
-spawn!(InboundHaveList, |actor, ask| actor
-    .lister
-    .clone()
-    .answer(ask));
-spawn!(InboundReplica, |actor, sent| actor
-    .receiver
-    .clone()
-    .replica(sent));
-spawn!(InboundStore, |actor, sent| actor
-    .receiver
-    .clone()
-    .store(sent));
-spawn!(InboundSync, |actor, asked| actor
-    .reconciler
-    .clone()
-    .answer(asked));
-
-impl Handler<FetchBlob> for ReplicatorActor {
-    type Result = ResponseFuture<Result<FetchedBlob, FetchError>>;
-
-    fn handle(&mut self, wanted: FetchBlob, _: &mut Self::Context) -> Self::Result {
-        Box::pin(self.fetcher.clone().fetch(wanted))
-    }
-}
-
-impl Handler<PlaceBlob> for ReplicatorActor {
-    type Result = ResponseFuture<Result<Placed, PlaceError>>;
-
-    fn handle(&mut self, wanted: PlaceBlob, _: &mut Self::Context) -> Self::Result {
-        Box::pin(self.placer.clone().place(wanted))
     }
 }
 

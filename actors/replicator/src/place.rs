@@ -80,19 +80,36 @@ impl Placer {
             patience,
             permit,
         } = wanted;
+        let span = permit.span().clone();
+        let placed = self.bring(blob, bytes, wanted, patience).instrument(span);
+        let placed = placed.await;
+        drop(permit);
+        placed
+    }
+
+    /// The same for a caller that holds a permit itself.
+    pub(crate) async fn bring(
+        self,
+        blob: BlobFacts,
+        bytes: BytesAt,
+        wanted: u32,
+        patience: Duration,
+    ) -> Result<Placed, PlaceError> {
         let deadline = Instant::now() + patience;
         let here = matches!(bytes, BytesAt::Store);
-        let span = permit.span().clone();
-        let placing = self.reach(
-            &blob,
-            bytes,
-            usize::try_from(wanted).unwrap_or(usize::MAX),
-            deadline,
-        );
-        let outcome = placing.instrument(span).await?;
-        let answer = self.answer(&blob, here, &outcome);
-        drop(permit);
-        answer
+        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+        let outcome = self.reach(&blob, bytes, wanted, deadline).await?;
+        self.answer(&blob, here, &outcome)
+    }
+
+    /// Whether there is somebody to bring a blob of `shard` to.
+    pub(crate) fn knows_holders(&self, shard: ShardId) -> bool {
+        let (me, placement) = (self.means.holders.me(), self.means.holders.placement());
+        placement.is_some_and(|placement| {
+            let holders = placement.holders(shard);
+            let mut others = holders.iter().filter(|holder| holder.peer != me);
+            others.any(|holder| holder.accepting)
+        })
     }
 
     /// What came of it when `wanted` copies exist, nothing more is under way, or the time is up.

@@ -10,13 +10,14 @@
 
 mod strangers;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytecave_core::{BlobCid, PeerId, VerifiedStore};
 use bytecave_messages::body::BlobBody;
 use bytecave_messages::budget::Share;
 use bytecave_messages::ports::{NewBlob, StorePort};
-use bytecave_messages::store::{Foreign, Standing, StoreError, Stored, Word};
+use bytecave_messages::replicator::{BlobFacts, BytesAt, PlaceError};
+use bytecave_messages::store::{Foreign, InTransit, Standing, StoreError, Stored, Word};
 use bytecave_messages::swarm::{
     Admission, InboundReplica, InboundStore, Kept, Refusal, ReplicaBody, StatedBlob,
 };
@@ -24,6 +25,7 @@ use bytecave_messages::swarm::{
 use crate::conduct::{Conduct, Deed};
 use crate::facts::Facts;
 use crate::holders::Holders;
+use crate::place::Placer;
 use crate::policy::{self, Permission, StorePolicy};
 use crate::refuse::refusal;
 use crate::{media_type, verify};
@@ -33,10 +35,15 @@ pub(crate) use strangers::Strangers;
 const FALSE_BEFORE: &str =
     "it sent or gave what is false, and is heard again when some hours have passed";
 
+/// Time for holders to take a blob that a client of the network stored: such clients wait little longer.
+const FORWARD_WITHIN: Duration = Duration::from_secs(15);
+
 /// Takes blobs in.
 #[derive(Debug, Clone)]
 pub(crate) struct Receiver {
     pub(crate) store: StorePort,
+    /// Brings clients' blobs of others' shards to them.
+    pub(crate) placer: Placer,
     pub(crate) facts: Facts,
     pub(crate) admission: Admission,
     pub(crate) policy: StorePolicy,
@@ -87,7 +94,7 @@ impl Receiver {
         if self.conduct.is_blocked(from) {
             return Err(Refusal::NotAdmitted(FALSE_BEFORE));
         }
-        self.room(&cid)?;
+        self.room(&cid, Word::Peer)?;
         if self.is_here(&cid).await? {
             return Ok(Kept {
                 cid,
@@ -179,7 +186,7 @@ impl Receiver {
             .policy
             .decide(authorization, request.app_id.as_deref())?;
         if let Some(cid) = &request.cid {
-            self.room(cid)?;
+            self.room(cid, Word::Client)?;
         }
         // Nothing is signed: that the bytes are those of the stated CID is for the store to see.
         let mut expected = request.cid;
@@ -192,19 +199,47 @@ impl Receiver {
                 return Err(Refusal::Mismatch { actual });
             }
             policy::covers(&verified, &digest)?;
-            self.room(&cid)?;
+            self.room(&cid, Word::Client)?;
             self.use_up(&verified).await?;
             expected = Some(cid);
         }
         let body = std::mem::take(&mut request.body);
-        let (size, content_type) = (body.len() as u64, request.content_type.take());
+        let (size, content_type) = (body.len() as u64, request.content_type.clone());
         let body = BlobBody::Whole(body);
         let stored = self.put(body, expected, content_type, Word::Client).await;
         let stored = stored.map_err(|error| refusal(error, size))?;
-        Ok(Kept {
+        let kept = Kept {
             cid: stored.cid,
             already_stored: !stored.new,
-        })
+        };
+        if let Some(transit) = stored.transit.clone() {
+            self.forward(request, stored, transit).await?;
+        }
+        Ok(kept)
+    }
+
+    /// Brings a client's blob to those who hold its shard; one of them must have it.
+    async fn forward(
+        &self,
+        request: &InboundStore,
+        stored: Stored,
+        transit: InTransit,
+    ) -> Result<(), Refusal> {
+        let blob = BlobFacts {
+            cid: stored.cid,
+            size: stored.size,
+            blob_root: stored.blob_root,
+            content_type: request.content_type.clone(),
+        };
+        let bytes = BytesAt::Transit(transit);
+        let placed = self.placer.clone().bring(blob, bytes, 1, FORWARD_WITHIN);
+        match placed.await {
+            Ok(placed) if placed.confirmed > 0 => Ok(()),
+            Ok(_) => Err(Refusal::Unavailable("no holder of its shard answered")),
+            Err(PlaceError::NoHolder { shard, .. }) => Err(Refusal::NotOurShard(shard)),
+            Err(PlaceError::Full(_)) => Err(Refusal::Busy),
+            Err(PlaceError::Unavailable) => Err(Refusal::Unavailable("the node is stopping")),
+        }
     }
 
     /// Uses the nonce of an authorization up.
@@ -218,12 +253,16 @@ impl Receiver {
         }
     }
 
-    /// What the store's own answer will be, where it is known beforehand.
-    fn room(&self, cid: &BlobCid) -> Result<(), Refusal> {
+    /// What the store's own answer will be, where it is known beforehand. What a client brings of
+    /// others' shards is handed to them, if there are any; what a peer sends never goes further.
+    fn room(&self, cid: &BlobCid, word: Word) -> Result<(), Refusal> {
         let Some(facts) = self.facts.get() else {
             return Ok(());
         };
         if let Some(shard) = facts.foreign_shard(cid) {
+            if word == Word::Client && self.placer.knows_holders(shard) {
+                return Ok(());
+            }
             return Err(Refusal::NotOurShard(shard));
         }
         if facts.full {
@@ -246,7 +285,10 @@ impl Receiver {
             file_name: None,
             word,
             durable: true,
-            foreign: Foreign::Refuse,
+            foreign: match word {
+                Word::Client => Foreign::Transit,
+                Word::Peer => Foreign::Refuse,
+            },
         };
         self.store.put(Share::Peer, blob).await
     }

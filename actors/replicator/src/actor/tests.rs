@@ -9,7 +9,8 @@ use bytecave_messages::ports::{ReplicatorPort, ask, hand_on};
 use bytecave_messages::replicator::{BlobFacts, BytesAt, ReplicatorSnapshot};
 use bytecave_messages::store::StoreCondition;
 use bytecave_messages::swarm::{
-    Admission, Answer, Offer, Origin, Refusal, ReplicaBody, StatedBlob,
+    Admission, Answer, InboundReplica, InboundRetrieve, Offer, Origin, Refusal, ReplicaBody,
+    StatedBlob,
 };
 use tokio::sync::mpsc;
 

@@ -270,13 +270,15 @@ impl Node {
         };
         let budget = Budget::new(ActorName::Swarm, 256);
         let swarm = SwarmPort::new(&end.start(), budget);
+        let placer = Placer::new(store.port(), swarm, holders.clone(), conduct.clone());
         let receiver = Receiver {
             store: store.port(),
+            placer: placer.clone(),
             facts,
             admission: Admission::Everyone,
             policy: StorePolicy::new(&settings()),
-            holders: holders.clone(),
-            conduct: conduct.clone(),
+            holders,
+            conduct,
             strangers: Strangers::new(1.0),
             now_ms: || 0,
         };
@@ -285,7 +287,6 @@ impl Node {
             .lock()
             .unwrap()
             .push((peer(number), receiver));
-        let placer = Placer::new(store.port(), swarm, holders, conduct);
         let outbox = Outbox::new(store.port(), placer.clone());
         Self {
             sight,

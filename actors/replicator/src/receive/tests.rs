@@ -5,26 +5,46 @@ use bytecave_config::{P2p, P2pStoreAccess};
 use bytecave_core::{Digest, StoreAuthorization, tree};
 use bytecave_messages::store::Durability;
 use bytecave_messages::store::{StoreCondition, StoreError};
-use bytecave_messages::swarm::{Answer, Offer, Origin, ReplicaBody, StatedBlob};
+use bytecave_messages::swarm::{
+    Answer, Offer, Origin, PeerView, RefusalKind, ReplicaBody, StatedBlob,
+};
 use bytes::Bytes;
 use k256::ecdsa::SigningKey;
 use sha3::{Digest as _, Keccak256};
 
 use super::*;
 use crate::fakes::{
-    FakeStore, content_of_shard, facts, holders, keeper, peer, permit, settings, snapshot,
+    FakeStore, FakeSwarm, Takes, content_of_shard, facts, holders, keeper, peer, permit, settings,
+    snapshot,
 };
 
 const NOW: u64 = 1_700_000_000_000;
 
 fn receiver(store: &FakeStore, settings: &P2p) -> Receiver {
+    receiver_among(
+        store,
+        settings,
+        &FakeSwarm::start(),
+        vec![keeper(1), keeper(2)],
+    )
+}
+
+fn receiver_among(
+    store: &FakeStore,
+    settings: &P2p,
+    swarm: &FakeSwarm,
+    peers: Vec<PeerView>,
+) -> Receiver {
+    let holders = holders(3, peers);
+    let conduct = Conduct::new(|| NOW);
     Receiver {
         store: store.port(),
+        placer: Placer::new(store.port(), swarm.port(), holders.clone(), conduct.clone()),
         facts: facts(),
         admission: policy::admission(settings, false),
         policy: StorePolicy::new(settings),
-        holders: holders(3, vec![keeper(1), keeper(2)]),
-        conduct: Conduct::new(|| NOW),
+        holders,
+        conduct,
         strangers: Strangers::new(0.1),
         now_ms: || NOW,
     }
@@ -436,4 +456,57 @@ async fn a_stranger_fills_its_share_and_a_fellow_holder_is_not_counted() {
     listed.strangers = Strangers::new(0.0);
     let (kept, _) = offer(&listed, 7, third, &contents[2]).await;
     assert!(kept.is_ok(), "the operator listed it: {kept:?}");
+}
+
+fn unsigned(content: Vec<u8>) -> Store {
+    Store {
+        cid: None,
+        content_type: None,
+        app_id: None,
+        authorization: None,
+        content,
+    }
+}
+
+/// A peer that keeps the shards that the fake store does not.
+fn keeper_of_the_others(number: u8) -> PeerView {
+    let mut view = keeper(number);
+    let info = view.info.as_mut().unwrap();
+    info.shards = Some(vec![bytecave_core::ShardRange { start: 8, end: 15 }]);
+    view
+}
+
+#[actix::test]
+async fn what_a_client_brings_of_others_shards_is_handed_to_them() {
+    let mut settings = settings();
+    settings.store_access = P2pStoreAccess::Open;
+    let (store, swarm) = (FakeStore::start(), FakeSwarm::start());
+    let peers = vec![keeper_of_the_others(1), keeper_of_the_others(2)];
+    let receiver = receiver_among(&store, &settings, &swarm, peers);
+    let content = content_of_shard(9);
+    let kept = unsigned(content.clone()).send(&receiver).await.unwrap();
+    assert_eq!(kept.cid, BlobCid::of(&content));
+    assert!(store.kept(&kept.cid).is_none(), "it is not kept here");
+    tokio::time::timeout(Duration::from_mins(1), async {
+        while swarm.sent().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+    assert!(swarm.sent().iter().all(|(_, bytes)| *bytes == content));
+    // A copy that a peer sends goes no further.
+    let refused = replica(&receiver, kept.cid, &content, None).await;
+    assert!(
+        matches!(refused, Err(Refusal::NotOurShard(_))),
+        "{refused:?}"
+    );
+    assert_eq!(swarm.sent().len(), 2);
+    // Nobody takes it: the client hears whose it is.
+    let other = content_of_shard(12);
+    for number in [1, 2] {
+        swarm.set_takes(number, Takes::Refuses(RefusalKind::Full));
+    }
+    let refused = unsigned(other).send(&receiver).await.unwrap_err();
+    assert_eq!(refused, "shard 12 is not kept by this node");
 }
