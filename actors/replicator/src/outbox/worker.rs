@@ -24,6 +24,9 @@ const AT_ONCE: usize = 8;
 const READY: usize = 64;
 /// Time between two moves of the cursors, which take a write of the store's.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// The same where nothing was brought to anybody: a family that was written to is not written to again
+/// for the sake of its outbox alone.
+const LONE_FLUSH_EVERY: Duration = Duration::from_secs(30);
 /// Settled entries for which the cursors move sooner: what is settled is read again until they do.
 const FLUSH_AT: usize = 256;
 /// How long to wait when the store failed, or nothing is known of the network yet.
@@ -54,7 +57,8 @@ pub(super) struct Worker {
     waiting: usize,
     /// Entries that were settled since the cursors moved.
     settled: usize,
-    flush_at: Instant,
+    /// When they moved last.
+    flushed: Instant,
     /// Nothing is asked of the store before.
     paused_until: Option<Instant>,
 }
@@ -81,7 +85,7 @@ impl Worker {
             through: BTreeMap::new(),
             waiting: 0,
             settled: 0,
-            flush_at: Instant::now(),
+            flushed: Instant::now(),
             paused_until: None,
         }
     }
@@ -120,7 +124,7 @@ impl Worker {
 
     fn next_look(&self) -> Instant {
         let now = Instant::now();
-        let flush = (!self.through.is_empty()).then_some(self.flush_at);
+        let flush = (!self.through.is_empty()).then(|| self.flush_due());
         let read = (!self.to_read.is_empty() && self.ready.len() < READY).then_some(now);
         let store = flush.into_iter().chain(read).min();
         let store = store.map(|at| self.paused_until.map_or(at, |until| until.max(at)));
@@ -261,9 +265,19 @@ impl Worker {
         }
     }
 
+    /// When the cursors are to move.
+    fn flush_due(&self) -> Instant {
+        let every = if self.settled > 0 {
+            FLUSH_EVERY
+        } else {
+            LONE_FLUSH_EVERY
+        };
+        self.flushed + every
+    }
+
     /// Moves the cursors of all shards at once, now and then.
     async fn flush(&mut self) {
-        let due = self.flush_at <= Instant::now() || self.settled >= FLUSH_AT;
+        let due = self.flush_due() <= Instant::now() || self.settled >= FLUSH_AT;
         if self.through.is_empty() || !due {
             return;
         }
@@ -283,7 +297,7 @@ impl Worker {
             }
         }
         self.settled = 0;
-        self.flush_at = Instant::now() + FLUSH_EVERY;
+        self.flushed = Instant::now();
     }
 }
 
