@@ -50,7 +50,7 @@ impl Outbox {
     }
 
     /// Starts with what a crash may have left. Without a network there is nobody to bring anything
-    /// to, and the cursors follow at once.
+    /// to, and the cursors follow.
     pub(crate) fn start(&mut self, networked: bool) {
         let (store, placer) = (self.store.clone(), self.placer.clone());
         let worker = Worker::new(store, placer, Arc::clone(&self.shared), networked);
