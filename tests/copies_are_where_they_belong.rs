@@ -45,7 +45,7 @@ fn store(cluster: &Cluster, blobs: &[Blob]) {
 
 #[test]
 fn slow_seven_nodes_two_of_which_are_lost() {
-    let number = if soak() { 2000 } else { 120 };
+    let number = if soak() { 2000 } else { 80 };
     let blobs: Vec<Blob> = (0..number)
         .map(|seed| {
             Blob::new(
@@ -95,7 +95,7 @@ fn slow_seven_nodes_two_of_which_are_lost() {
 
 #[test]
 fn slow_nodes_that_die_and_come_back_lose_nothing() {
-    let length = Duration::from_secs(if soak() { 120 } else { 15 });
+    let length = Duration::from_secs(if soak() { 120 } else { 9 });
     let mut cluster = seven();
     let over = AtomicBool::new(false);
     let kept: Mutex<BTreeSet<Blob>> = Mutex::default();

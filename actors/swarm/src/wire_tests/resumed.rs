@@ -199,11 +199,12 @@ async fn who_asks_too_often_is_told_to_wait() {
     .await;
     let (client, peer) = (client(&node.asker, LONG), node.host.id);
     let cid = node.has(b"hello", None);
+    // Ten of these count as one.
     let mut outcomes = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..100 {
         outcomes.push(client.retrieve(peer, cid, 0, permit()).await.err());
     }
-    assert_eq!(outcomes[..2], [None, None]);
+    assert!(outcomes[..20].iter().all(Option::is_none));
     assert!(outcomes.contains(&Some(SwarmError::Busy { peer })));
 }
 
