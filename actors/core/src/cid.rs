@@ -14,6 +14,8 @@ use crate::Digest;
 const RAW: u64 = 0x55;
 /// Multicodec code of sha2-256.
 const SHA2_256: u64 = 0x12;
+/// Version, codec, multihash code and digest length of the binary CID.
+const BINARY_HEAD: [u8; 4] = [0x01, 0x55, 0x12, 0x20];
 /// Longest text accepted as a CID; base2 of 36 bytes has 289 characters.
 const MAX_TEXT_LEN: usize = 512;
 
@@ -79,9 +81,15 @@ impl BlobCid {
     pub fn to_bytes(&self) -> [u8; 36] {
         let mut bytes = [0; 36];
         let (head, digest) = bytes.split_at_mut(4);
-        head.copy_from_slice(&[0x01, 0x55, 0x12, 0x20]);
+        head.copy_from_slice(&BINARY_HEAD);
         digest.copy_from_slice(self.0.as_bytes());
         bytes
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) gives; `None` for anything else.
+    pub fn from_bytes(bytes: [u8; 36]) -> Option<Self> {
+        let digest = bytes.strip_prefix(&BINARY_HEAD)?;
+        digest.try_into().ok().map(|d| Self(Digest::new(d)))
     }
 
     fn to_cid(self) -> Cid {
@@ -261,5 +269,11 @@ mod tests {
     fn binary_form_is_that_of_the_cid_crate() {
         let cid = BlobCid::of(b"x");
         assert_eq!(cid.to_cid().to_bytes(), cid.to_bytes());
+        assert_eq!(BlobCid::from_bytes(cid.to_bytes()), Some(cid));
+        for at in 0..4 {
+            let mut other = cid.to_bytes();
+            other[at] ^= 1;
+            assert_eq!(BlobCid::from_bytes(other), None, "byte {at}");
+        }
     }
 }

@@ -27,6 +27,9 @@ pub enum IdentityError {
     /// The public half does not belong to the private half.
     #[error("the private key is damaged: its public half does not follow from its private half")]
     Mismatch,
+    /// Not a public key.
+    #[error("\"{0}\" is not a public key: expected 0x and 64 hex digits")]
+    PublicKey(String),
     /// Not the peer id of an Ed25519 key.
     #[error("\"{0}\" is not a peer id of an Ed25519 key: expected 12D3KooW…")]
     PeerId(String),
@@ -80,6 +83,26 @@ impl PeerId {
     /// The binary peer id: an identity multihash of the protobuf public key, 38 bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         [&IDENTITY_HASH_HEAD[..], &PUBLIC_KEY_HEAD, &self.0].concat()
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) gives; `None` for anything else.
+    pub fn from_bytes(bytes: [u8; 38]) -> Option<Self> {
+        let key = bytes
+            .strip_prefix(&IDENTITY_HASH_HEAD)?
+            .strip_prefix(&PUBLIC_KEY_HEAD)?;
+        key.try_into().ok().map(Self)
+    }
+}
+
+impl FromStr for PublicKey {
+    type Err = IdentityError;
+
+    fn from_str(text: &str) -> Result<Self, IdentityError> {
+        let refused = || IdentityError::PublicKey(text.chars().take(80).collect());
+        let digits = text.strip_prefix("0x").ok_or_else(refused)?;
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(digits, &mut bytes).map_err(|_| refused())?;
+        Ok(Self(bytes))
     }
 }
 
@@ -208,13 +231,20 @@ macro_rules! serde_as_text {
 serde_as_text!(PublicKey);
 serde_as_text!(PeerId);
 
-impl<'de> Deserialize<'de> for PeerId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
-    }
+macro_rules! deserialize_from_text {
+    ($name:ident) => {
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?
+                    .parse()
+                    .map_err(serde::de::Error::custom)
+            }
+        }
+    };
 }
+
+deserialize_from_text!(PublicKey);
+deserialize_from_text!(PeerId);
 
 #[cfg(test)]
 mod tests {
@@ -228,6 +258,26 @@ mod tests {
         assert!(text.starts_with("12D3KooW"), "{text}");
         assert_eq!(text.len(), 52);
         assert_eq!(text.parse::<PeerId>().unwrap(), identity.peer_id());
+        let bytes: [u8; 38] = identity.peer_id().to_bytes().try_into().unwrap();
+        assert_eq!(PeerId::from_bytes(bytes), Some(identity.peer_id()));
+        for at in 0..6 {
+            let mut other = bytes;
+            other[at] ^= 1;
+            assert_eq!(PeerId::from_bytes(other), None, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn public_key_is_read_as_it_is_written() {
+        let key = NodeIdentity::from_seed([7; 32]).unwrap().public_key();
+        let text = key.to_string();
+        assert_eq!(text.parse::<PublicKey>().unwrap(), key);
+        for wrong in [&text[2..], &text[..64], "0x", "", &format!("{text}00")] {
+            assert_eq!(
+                wrong.parse::<PublicKey>().unwrap_err(),
+                IdentityError::PublicKey(wrong.to_owned())
+            );
+        }
     }
 
     #[test]

@@ -10,10 +10,17 @@
 //! in the same way as from the leaves'. That lets pieces of a blob be hashed on any core, and lets
 //! a challenge on a huge blob read one page instead of all of it.
 
+mod path;
+
 use std::fmt;
 
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
+
+pub use path::{
+    LeafPlace, PATH_MAX, PagedLeaf, PathError, leaf_bytes, leaf_hashes, leaf_len, leaf_path,
+    leaf_paths, path_in, root_and_paths, root_from_path,
+};
 
 /// Bytes of content in a leaf.
 pub const LEAF_BYTES: usize = 1024;
