@@ -341,7 +341,7 @@ fn replicator(out: &mut Out<'_>, copies: &ReplicatorSnapshot) -> Result<(), Erro
         ),
         (
             "bytecave_replicator_shards",
-            "Shards that this node holds or keeps blobs of.",
+            "Shards that this node keeps or has blobs of.",
             copies.shards.len() as u64,
         ),
         (

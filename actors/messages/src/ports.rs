@@ -19,7 +19,7 @@ use crate::swarm::{
 };
 
 pub use replicator::ReplicatorPort;
-pub use store::{NewBlob, StorePort};
+pub use store::StorePort;
 pub use swarm::SwarmPort;
 
 /// Where the swarm's events go.

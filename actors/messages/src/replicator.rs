@@ -172,8 +172,7 @@ pub struct Placed {
 pub struct ReplicatorChanged(pub Arc<ReplicatorSnapshot>);
 
 /// Copies at one moment.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ReplicatorSnapshot {
     /// Copies that each blob shall have (`replication.factor`).
     pub factor: u32,
@@ -183,12 +182,11 @@ pub struct ReplicatorSnapshot {
     pub repairs_waiting: u64,
     /// Blobs being fetched from other holders.
     pub repairs_running: u64,
-    /// Shards that this node holds or keeps blobs of, ascending.
-    pub shards: Vec<ShardReplication>,
+    /// Shards that this node keeps or has blobs of, ascending.
+    pub shards: Arc<[ShardReplication]>,
     /// Peers whose conduct is remembered, by peer id.
-    pub peers: Vec<PeerConduct>,
+    pub peers: Arc<[PeerConduct]>,
     /// Counted since the start: name without prefix and `_total`, value.
-    #[serde(skip)]
     pub counters: Vec<(&'static str, u64)>,
 }
 
@@ -204,7 +202,8 @@ pub struct ShardReplication {
     pub holders: Vec<HolderView>,
     /// Copies of what is here: on holders whose set was last found alike, this node's included.
     pub live: u32,
-    /// Copies that are wanting: the factor less `live`.
+    /// Copies that are wanting: the factor less `live`; none while this node neither holds the shard nor
+    /// has blobs of it.
     pub missing: u32,
     /// Why copies are wanting; absent when none is.
     #[serde(skip_serializing_if = "Option::is_none")]

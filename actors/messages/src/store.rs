@@ -149,6 +149,15 @@ pub enum Durability {
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Stored, StoreError>")]
 pub struct PutBlob {
+    /// The blob.
+    pub blob: NewBlob,
+    /// The permit.
+    pub permit: Permit,
+}
+
+/// A blob on its way in.
+#[derive(Debug)]
+pub struct NewBlob {
     /// The bytes.
     pub body: BlobBody,
     /// What the bytes must hash to, when the sender said so.
@@ -161,10 +170,8 @@ pub struct PutBlob {
     pub word: Word,
     /// Synced before the answer, whatever `store.durability` says.
     pub durable: bool,
-    /// What becomes of it when its shard is not ours.
+    /// What becomes of it when it is not to be kept here.
     pub foreign: Foreign,
-    /// The permit.
-    pub permit: Permit,
 }
 
 /// On whose word a blob is kept.
@@ -177,7 +184,7 @@ pub enum Word {
     Peer,
 }
 
-/// What becomes of a blob whose shard is not ours.
+/// What becomes of a blob whose shard is not ours, or that was deleted here and that a peer brings.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Foreign {
     /// It is refused.
@@ -246,7 +253,7 @@ pub struct Stored {
     pub new: bool,
     /// The durability it has.
     pub durability: Durability,
-    /// Where it is, if its shard is not ours: nowhere for long.
+    /// Where it is, if it is not kept here: nowhere for long.
     pub transit: Option<InTransit>,
 }
 

@@ -75,13 +75,13 @@ pub struct RangeSketch {
 pub enum SyncAnswer {
     /// To `CompareAll`: whether they are alike.
     Alike(bool),
-    /// To `Compare`: those that differ, ascending. A shard that is not kept here is not among them.
+    /// To `Compare`: those that differ, ascending; a shard that is not kept there is among them.
     Differing(Vec<ShardId>),
     /// To `Keyed`: one for each shard, in the order asked; none for a shard that is not kept here.
     Hashes(Vec<Option<Digest>>),
     /// To `Ranges`: one for each range, in the order asked.
     Ranges(Vec<RangeAnswer>),
-    /// To `Offer`: how many of them will be fetched.
+    /// To `Offer`: how many of them are wanting there.
     Wanted(u32),
 }
 

@@ -73,6 +73,12 @@ impl Conduct {
         let now_ms = (self.now_ms)();
         let mut scores = self.scores();
         let before = scores.get(peer).map_or(0.0, |score| score.at(now_ms));
+        // Whoever served well for long lies no less.
+        let before = if deed == Deed::Lied {
+            before.min(0.0)
+        } else {
+            before
+        };
         let value = (before + deed.worth()).clamp(-MOST, MOST);
         let at_ms = now_ms;
         scores.insert(*peer, Score { value, at_ms });
@@ -151,6 +157,9 @@ mod tests {
         let conduct = Conduct::new(now_ms);
         conduct.note(&peer(1), Deed::Silent);
         assert!(!conduct.is_blocked(&peer(1)));
+        for _ in 0..100 {
+            conduct.note(&peer(2), Deed::Served);
+        }
         conduct.note(&peer(2), Deed::Lied);
         assert!(conduct.is_blocked(&peer(2)));
         assert!(conduct.score(&peer(2)) < conduct.score(&peer(1)));

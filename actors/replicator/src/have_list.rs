@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytecave_core::{BlobCid, PeerId};
 use bytecave_messages::budget::Share;
 use bytecave_messages::ports::StorePort;
-use bytecave_messages::store::{LIST_LIMIT, ListCursor, StoreError};
+use bytecave_messages::store::{LIST_LIMIT, ListCursor, Standing};
 use bytecave_messages::swarm::{HAVE_LIST_LIMIT, HaveList, HaveListAsk, InboundHaveList, Refusal};
 
 use crate::facts::Facts;
@@ -127,20 +127,14 @@ impl Lister {
     }
 
     async fn which(&self, asked: &[BlobCid]) -> Result<HaveList, Refusal> {
-        let mut cids = Vec::new();
-        for cid in asked.iter().take(HAVE_LIST_LIMIT) {
-            match self.store.info(Share::Peer, *cid).await {
-                Ok(info) if info.quarantined => {}
-                Ok(_) => cids.push(*cid),
-                Err(
-                    StoreError::NotFound { .. }
-                    | StoreError::Damaged { .. }
-                    | StoreError::Deleted { .. }
-                    | StoreError::Blocked { .. },
-                ) => {}
-                Err(error) => return Err(refusal(error, 0)),
-            }
-        }
+        let asked = asked.iter().take(HAVE_LIST_LIMIT.min(LIST_LIMIT));
+        let asked: Vec<BlobCid> = asked.copied().collect();
+        let digests = asked.iter().map(BlobCid::digest).collect();
+        let standings = self.store.check(Share::Peer, digests).await;
+        let standings = standings.map_err(|error| refusal(error, 0))?;
+        let here = asked.iter().zip(standings);
+        let here = here.filter(|(_, standing)| *standing == Standing::Here);
+        let cids: Vec<BlobCid> = here.map(|(cid, _)| *cid).collect();
         Ok(HaveList {
             total: cids.len() as u64,
             cids,

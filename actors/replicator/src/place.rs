@@ -98,8 +98,8 @@ impl Placer {
         let deadline = Instant::now() + patience;
         let here = matches!(bytes, BytesAt::Store);
         let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
-        let outcome = self.reach(&blob, bytes, wanted, deadline).await?;
-        self.answer(&blob, here, &outcome)
+        let reached = self.reach(&blob, bytes, wanted, deadline).await?;
+        self.answer(&blob, here, &reached)
     }
 
     /// Whether there is somebody to bring a blob of `shard` to.
@@ -119,7 +119,7 @@ impl Placer {
         bytes: BytesAt,
         wanted: usize,
         deadline: Instant,
-    ) -> Result<Outcome, PlaceError> {
+    ) -> Result<Reached, PlaceError> {
         let here = usize::from(matches!(bytes, BytesAt::Store));
         let mut known = Outcome::default();
         loop {
@@ -138,7 +138,11 @@ impl Placer {
                     tokio::spawn(run(job, lead, slot).in_current_span());
                     (true, progress)
                 }
-                Entered::Follows(progress) => (false, progress),
+                Entered::Follows(progress) => {
+                    // Whoever copies it has a job already.
+                    drop(slot);
+                    (false, progress)
+                }
             };
             let last = follow(&mut progress, deadline, |progress| {
                 progress.outcome.confirmed() + here >= wanted
@@ -146,7 +150,10 @@ impl Placer {
             let last = last.await;
             // Who copied it for the outbox did not look for others in the place of those that failed.
             if leads || last.urgent || !last.ended || last.outcome.confirmed() + here >= wanted {
-                return Ok(last.outcome);
+                return Ok(Reached {
+                    outcome: last.outcome,
+                    ended: last.ended,
+                });
             }
             known = last.outcome;
         }
@@ -156,7 +163,7 @@ impl Placer {
         &self,
         blob: &BlobFacts,
         here: bool,
-        outcome: &Outcome,
+        Reached { outcome, ended }: &Reached,
     ) -> Result<Placed, PlaceError> {
         let me = self.means.holders.me();
         let placement = self.means.holders.placement();
@@ -171,7 +178,8 @@ impl Placer {
             };
         };
         let shard = placement.shard_of(&blob.cid);
-        if confirmed == 0 && !here {
+        // Whoever is still being tried may yet take it.
+        if confirmed == 0 && !here && *ended {
             let holders = placement.holders(shard);
             return Err(PlaceError::NoHolder {
                 cid: blob.cid,
@@ -238,6 +246,13 @@ impl Placer {
     }
 }
 
+/// What came of a client's order in its time.
+struct Reached {
+    outcome: Outcome,
+    /// Nobody else is being tried.
+    ended: bool,
+}
+
 /// Runs to its end, whether a client still waits or not.
 async fn run(job: Job, lead: flights::Lead, slot: OwnedSemaphorePermit) {
     job.run(lead).await;
@@ -257,9 +272,12 @@ async fn follow(
 }
 
 /// No job was free in the time there was: a blob that is here is copied from the outbox.
-fn crowded(here: usize, known: Outcome) -> Result<Outcome, PlaceError> {
+fn crowded(here: usize, known: Outcome) -> Result<Reached, PlaceError> {
     if here > 0 || known.confirmed() > 0 {
-        return Ok(known);
+        return Ok(Reached {
+            outcome: known,
+            ended: false,
+        });
     }
     Err(PlaceError::Full(Full {
         actor: ActorName::Replicator,

@@ -12,12 +12,12 @@ mod strangers;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytecave_core::{BlobCid, PeerId, VerifiedStore};
+use bytecave_core::{BlobCid, PeerId, ShardId, VerifiedStore};
 use bytecave_messages::body::BlobBody;
 use bytecave_messages::budget::Share;
-use bytecave_messages::ports::{NewBlob, StorePort};
+use bytecave_messages::ports::StorePort;
 use bytecave_messages::replicator::{BlobFacts, BytesAt, PlaceError};
-use bytecave_messages::store::{Foreign, InTransit, Standing, StoreError, Stored, Word};
+use bytecave_messages::store::{Foreign, InTransit, NewBlob, Standing, StoreError, Stored, Word};
 use bytecave_messages::swarm::{
     Admission, InboundReplica, InboundStore, Kept, Refusal, ReplicaBody, StatedBlob,
 };
@@ -120,6 +120,9 @@ impl Receiver {
         if let Some(room) = room.filter(|_| stored.new) {
             room.fill();
         }
+        if stored.new {
+            self.see_to(stored.shard);
+        }
         // The bytes are those of the CID, and stay; what was said of them beside that is not true.
         let false_root = blob.blob_root.is_some_and(|root| root != stored.blob_root);
         if false_root || stored.size != size {
@@ -135,6 +138,15 @@ impl Receiver {
             cid,
             already_stored: !stored.new,
         })
+    }
+
+    /// A copy came to a node that does not hold its shard, in the place of one that does: nobody compares
+    /// with it, so it is to be handed over.
+    fn see_to(&self, shard: ShardId) {
+        let placement = self.holders.placement();
+        if placement.is_none_or(|placement| !placement.holds(&self.holders.me(), shard)) {
+            self.holders.owe(shard);
+        }
     }
 
     /// Whether it is here already, as durably as a peer may rely on. Where this node answers its own

@@ -13,7 +13,7 @@ use actix::{
 };
 use bytecave_messages::budget::ActorName;
 use bytecave_messages::lifecycle::{DeathWatch, PartChanged, PartState, Stop};
-use bytecave_messages::ports::{NewBlob, StoreEvents, notify};
+use bytecave_messages::ports::{StoreEvents, notify};
 use bytecave_messages::store::{
     BlobRead, BlobStored, GetBlob, PutBlob, ReadTransit, StoreChanged, StoreError, Stored, Word,
 };
@@ -84,25 +84,8 @@ impl Handler<PutBlob> for StoreActor {
     fn handle(&mut self, message: PutBlob, _: &mut Self::Context) -> Self::Result {
         failpoint!("actor::put");
         let (engine, events) = (self.engine.clone(), self.events.clone());
-        let PutBlob {
-            body,
-            expected,
-            content_type,
-            file_name,
-            word,
-            durable,
-            foreign,
-            permit,
-        } = message;
-        let blob = NewBlob {
-            body,
-            expected,
-            content_type,
-            file_name,
-            word,
-            durable,
-            foreign,
-        };
+        let PutBlob { blob, permit } = message;
+        let word = blob.word;
         let span = permit.span().clone();
         let put = async move {
             let stored = engine.put(blob).await?;

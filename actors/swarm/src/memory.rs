@@ -1,4 +1,4 @@
-//! The memory that blobs of 1.0.0 protocols and storage links may take at once.
+//! The memory that blobs in flight, and answers to slow peers, may take at once.
 
 use bytecave_messages::memory::{ByteBudget, HeldMemory};
 
@@ -33,6 +33,11 @@ impl BodyMemory {
     /// Memory for a blob of `bytes` that is put into a JSON frame: 2.4 times its size.
     pub(crate) fn for_blob(&self, bytes: u64) -> Option<HeldMemory> {
         self.0.try_take(bytes.saturating_mul(12) / 5)
+    }
+
+    /// Memory for so many bytes as they are.
+    pub(crate) fn for_bytes(&self, bytes: u64) -> Option<HeldMemory> {
+        self.0.try_take(bytes)
     }
 
     /// What is taken.

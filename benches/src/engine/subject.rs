@@ -8,8 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use bytecave_core::{BlobCid, ShardCount, ShardError, ShardSet};
 use bytecave_messages::body::{self, BlobBody, BodyError};
-use bytecave_messages::ports::NewBlob;
-use bytecave_messages::store::{Durability, Foreign, StoreError, Word};
+use bytecave_messages::store::{Durability, Foreign, NewBlob, StoreError, Word};
 use bytecave_store::engine::{
     Details, Engine, EngineOptions, OpenError, Opened, SMALL_MAX_BYTES, UnlockSecret,
 };

@@ -89,10 +89,12 @@ impl Wanted {
         };
         let bytes = transit.map_or(BytesAt::Store, BytesAt::Transit);
         let patience = shared.settings.place_timeout;
-        let placed = shared
-            .replicator()?
-            .place(Share::Client, facts, bytes, self.0, patience)
-            .await;
+        let placed: Result<_, Problem> = async {
+            let replicator = shared.replicator()?;
+            let placed = replicator.place(Share::Client, facts, bytes, self.0, patience);
+            Ok(placed.await?)
+        }
+        .await;
         match placed {
             // Nobody has it: a client that takes any 2xx for stored would lose it.
             Ok(placed) if !kept && placed.confirmed == 0 => Err(nobody_in_time(shared, stored)),
@@ -109,10 +111,10 @@ impl Wanted {
                     Durability::Strict
                 },
             }),
-            Err(error) if !kept => Err(error.into()),
+            Err(problem) if !kept => Err(problem),
             // It is durable here and stands in the outbox: what cannot be waited for still comes.
-            Err(error) => {
-                tracing::debug!(%error, "copies are not waited for");
+            Err(problem) => {
+                tracing::debug!(?problem, "copies are not waited for");
                 Ok(Outcome {
                     status: StatusCode::ACCEPTED,
                     replicas: alone,

@@ -31,7 +31,7 @@ pub(crate) struct ReplicationAnswer<'a> {
     repairs_waiting: u64,
     /// Blobs being fetched from other holders.
     repairs_running: u64,
-    /// Shards that this node holds or keeps blobs of, also those behind the limit.
+    /// Shards that this node keeps or has blobs of, also those behind the limit.
     total: u64,
     /// Of these, those with copies wanting.
     missing: u64,

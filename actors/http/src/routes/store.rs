@@ -9,8 +9,7 @@ use bytecave_core::BlobCid;
 use bytecave_messages::body::{BlobBody, stream};
 use bytecave_messages::budget::Share;
 use bytecave_messages::memory::HeldMemory;
-use bytecave_messages::ports::NewBlob;
-use bytecave_messages::store::{Durability, InTransit, StoreError, Stored, Word};
+use bytecave_messages::store::{Durability, InTransit, NewBlob, StoreError, Stored, Word};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

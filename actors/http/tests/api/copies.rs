@@ -53,8 +53,8 @@ fn snapshot(shards: Vec<ShardReplication>) -> ReplicatorSnapshot {
         outbox: 4,
         repairs_waiting: 5,
         repairs_running: 2,
-        shards,
-        peers: vec![conduct(8, 1.5, false), conduct(9, -60.0, true)],
+        shards: shards.into(),
+        peers: [conduct(8, 1.5, false), conduct(9, -60.0, true)].into(),
         counters: vec![("repaired_blobs", 11)],
     }
 }

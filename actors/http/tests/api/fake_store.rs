@@ -277,9 +277,10 @@ impl Handler<PutBlob> for FakeActor {
     fn handle(&mut self, message: PutBlob, _: &mut Self::Context) -> Self::Result {
         let store = self.0.clone();
         Box::pin(async move {
-            let whole = matches!(message.body, BlobBody::Whole(_));
-            let stated_len = message.body.stated_len();
-            let body = read_all(message.body).await;
+            let PutBlob { blob, permit } = message;
+            let whole = matches!(blob.body, BlobBody::Whole(_));
+            let stated_len = blob.body.stated_len();
+            let body = read_all(blob.body).await;
             let received = body.as_ref().map(|body| body.len() as u64);
             let received = received.map_err(Clone::clone);
             store
@@ -291,24 +292,24 @@ impl Handler<PutBlob> for FakeActor {
                 .await?;
             let body = body?;
             let actual = BlobCid::of(&body);
-            if let Some(expected) = message.expected
+            if let Some(expected) = blob.expected
                 && expected != actual
             {
                 return Err(StoreError::Mismatch { expected, actual });
             }
-            drop(message.permit);
+            drop(permit);
             let mut state = store.lock();
             state.terms.push(Terms {
-                word: message.word,
-                durable: message.durable,
-                foreign: message.foreign,
+                word: blob.word,
+                durable: blob.durable,
+                foreign: blob.foreign,
             });
             if state.blocked.contains(&actual) {
                 return Err(StoreError::Blocked { cid: actual });
             }
             let shard = count().shard_of(&actual.digest());
-            let (content_type, file_name) = (message.content_type, message.file_name);
-            let mut stored = match (body.is_empty() || owned().contains(shard), message.foreign) {
+            let (content_type, file_name) = (blob.content_type, blob.file_name);
+            let mut stored = match (body.is_empty() || owned().contains(shard), blob.foreign) {
                 (true, _) => state.keep(body, content_type, file_name),
                 (false, Foreign::Refuse) => {
                     return Err(StoreError::NotOurShard { cid: actual, shard });
@@ -323,7 +324,7 @@ impl Handler<PutBlob> for FakeActor {
                     stored
                 }
             };
-            if message.durable {
+            if blob.durable {
                 stored.durability = Durability::Strict;
             }
             Ok(stored)

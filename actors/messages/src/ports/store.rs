@@ -8,14 +8,13 @@ use actix::{Actor, Addr, Handler, Recipient};
 use bytecave_core::{BlobCid, Digest, ShardId};
 
 use super::ask;
-use crate::body::BlobBody;
 use crate::budget::{Budget, Share};
 use crate::store::{
     AdvanceOutbox, BlobInfo, BlobPage, BlobRead, BlockedPage, ByteRange, CheckBlobs,
-    CollectGarbage, DeleteBlob, Foreign, GcReport, GetBlob, GetBlobInfo, ListBlobs, ListBlocked,
-    ListCursor, ListDigests, ListOutboxShards, OutboxEntry, PutBlob, ReadOutbox, ReadTransit,
+    CollectGarbage, DeleteBlob, GcReport, GetBlob, GetBlobInfo, ListBlobs, ListBlocked, ListCursor,
+    ListDigests, ListOutboxShards, NewBlob, OutboxEntry, PutBlob, ReadOutbox, ReadTransit,
     RenewTombstones, RotateKeys, RotationReport, SetBlocked, SetPin, Standing, StoreError, Stored,
-    TransitHold, UseNonce, Word,
+    TransitHold, UseNonce,
 };
 use crate::sync::ListedDigest;
 
@@ -41,25 +40,6 @@ pub struct StorePort {
     renew: Recipient<RenewTombstones>,
     block: Recipient<SetBlocked>,
     blocked: Recipient<ListBlocked>,
-}
-
-/// A blob on its way in, as [`StorePort::put`] takes it.
-#[derive(Debug)]
-pub struct NewBlob {
-    /// The bytes.
-    pub body: BlobBody,
-    /// What they must hash to, when the sender said so.
-    pub expected: Option<BlobCid>,
-    /// Media type.
-    pub content_type: Option<String>,
-    /// The client's name for it.
-    pub file_name: Option<String>,
-    /// On whose word.
-    pub word: Word,
-    /// Synced before the answer, whatever `store.durability` says.
-    pub durable: bool,
-    /// What becomes of it when its shard is not ours.
-    pub foreign: Foreign,
 }
 
 impl StorePort {
@@ -130,29 +110,7 @@ impl StorePort {
     /// Keeps a blob; answers when it is as durable as configured.
     pub async fn put(&self, share: Share, blob: NewBlob) -> Result<Stored, StoreError> {
         let permit = self.budget.try_acquire(share, "put")?;
-        let NewBlob {
-            body,
-            expected,
-            content_type,
-            file_name,
-            word,
-            durable,
-            foreign,
-        } = blob;
-        ask(
-            &self.put,
-            PutBlob {
-                body,
-                expected,
-                content_type,
-                file_name,
-                word,
-                durable,
-                foreign,
-                permit,
-            },
-        )
-        .await?
+        ask(&self.put, PutBlob { blob, permit }).await?
     }
 
     /// Reads a blob or a part of it.

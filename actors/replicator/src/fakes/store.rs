@@ -15,9 +15,9 @@ use bytecave_messages::ports::StorePort;
 use bytecave_messages::store::{
     BlobInfo, BlobPage, BlobRead, BlockedPage, ByteRange, CheckBlobs, CollectGarbage, DeleteBlob,
     Durability, Foreign, GcReport, GetBlob, GetBlobInfo, InTransit, ListBlobs, ListBlocked,
-    ListCursor, ListDigests, OutboxEntry, OutboxKind, PutBlob, ReadTransit, RenewTombstones,
-    RotateKeys, RotationReport, SetBlocked, SetPin, Standing, StoreError, Stored, TransitHold,
-    UseNonce, Word,
+    ListCursor, ListDigests, NewBlob, OutboxEntry, OutboxKind, PutBlob, ReadTransit,
+    RenewTombstones, RotateKeys, RotationReport, SetBlocked, SetPin, Standing, StoreError, Stored,
+    TransitHold, UseNonce, Word,
 };
 use bytecave_messages::sync::ListedDigest;
 use bytes::Bytes;
@@ -194,7 +194,7 @@ impl Store {
         self.outbox.entry(shard).or_default().push(entry);
     }
 
-    fn put(&mut self, put: PutBlob, bytes: Bytes) -> Result<Stored, StoreError> {
+    fn put(&mut self, put: NewBlob, bytes: Bytes) -> Result<Stored, StoreError> {
         let actual = BlobCid::of(&bytes);
         let digest = actual.digest();
         let shard = count().shard_of(&digest);
@@ -280,17 +280,20 @@ impl Handler<PutBlob> for StoreFake {
         assert!(permit.contains("put"), "{permit}");
         let (state, changed) = (Arc::clone(&self.state), self.changed.clone());
         Box::pin(async move {
-            let mut put = put;
+            let PutBlob {
+                mut blob,
+                permit: _permit,
+            } = put;
             if state.lock().unwrap().stalls {
                 std::future::pending::<()>().await;
             }
-            let body = std::mem::replace(&mut put.body, BlobBody::Whole(Bytes::new()));
+            let body = std::mem::replace(&mut blob.body, BlobBody::Whole(Bytes::new()));
             let bytes = collect(body).await?;
             let answered = {
                 let mut state = state.lock().unwrap();
                 state
                     .take(format!("put {}", bytes.len()))
-                    .and_then(|()| state.put(put, bytes))
+                    .and_then(|()| state.put(blob, bytes))
             };
             changed.send_modify(|asked| *asked += 1);
             answered

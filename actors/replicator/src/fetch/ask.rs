@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytecave_core::{BlobCid, BlobRoot, PeerId};
 use bytecave_messages::body::{BlobBody, BodyError, BodyStream};
@@ -16,7 +17,7 @@ use bytecave_messages::swarm::{RefusalKind, RemoteBlob, SwarmError};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Patience;
 use super::source::Source;
@@ -33,6 +34,9 @@ pub(super) const SMALL_BYTES: u64 = 4 << 20;
 const FIRST_VERSION_BYTES: u64 = 32 << 20;
 /// Who states more than this states nonsense: no node takes larger blobs unless it is told to.
 const BLOB_BYTES: u64 = 16 << 30;
+
+/// How long the end of a stream is waited for, all of whose bytes are here.
+pub(super) const END_WITHIN: Duration = Duration::from_secs(1);
 
 /// The peers, and how they behaved.
 #[derive(Debug)]
@@ -219,7 +223,7 @@ impl Asker {
                     self.time_is_up(&pending);
                     break;
                 }
-                () = sleep_until(next_at), if more => {
+                () = due(next_at), if more => {
                     if let Some(peer) = self.waiting.pop_front() {
                         self.asked += 1;
                         self.asks_left -= 1;
@@ -311,6 +315,13 @@ impl Asker {
     }
 }
 
+/// Waits until then, and not at all when that is past: a timer takes a millisecond even then.
+async fn due(then: Instant) {
+    if then > Instant::now() {
+        sleep_until(then).await;
+    }
+}
+
 async fn ask(peers: Arc<Peers>, peer: PeerId, cid: BlobCid, from: u64) -> (PeerId, Answered) {
     let answer = peers.swarm.retrieve(Share::Client, peer, cid, from).await;
     let answered = match answer {
@@ -399,20 +410,21 @@ async fn open(peer: PeerId, cid: BlobCid, from: u64, remote: RemoteBlob) -> Resu
 /// The bytes of a small blob, never more than stated.
 async fn collect(mut stream: BodyStream, size: u64) -> Result<Bytes, Not> {
     let mut all = BytesMut::new();
+    let more = || Not::True("it gives more bytes than it states");
     loop {
-        match stream.next().await {
-            Some(Ok(piece)) => all.extend_from_slice(&piece),
-            Some(Err(BodyError::Malformed { .. })) => {
-                return Err(Not::True("it gives more bytes than it states"));
-            }
-            Some(Err(_)) => return Err(Not::InTime),
-            None if (all.len() as u64) < size => {
-                return Err(Not::True("it gives fewer bytes than it states"));
-            }
-            None => return Ok(all.freeze()),
-        }
-        if all.len() as u64 > size {
-            return Err(Not::True("it gives more bytes than it states"));
+        let left = size - all.len() as u64;
+        // Who has given all is not waited for long: the bytes prove themselves.
+        let next = if left == 0 {
+            timeout(END_WITHIN, stream.next()).await.unwrap_or(None)
+        } else {
+            stream.next().await
+        };
+        match next {
+            Some(Ok(piece)) if piece.len() as u64 <= left => all.extend_from_slice(&piece),
+            Some(Ok(_) | Err(BodyError::Malformed { .. })) => return Err(more()),
+            None if left > 0 => return Err(Not::True("it gives fewer bytes than it states")),
+            Some(Err(_)) if left > 0 => return Err(Not::InTime),
+            Some(Err(_)) | None => return Ok(all.freeze()),
         }
     }
 }

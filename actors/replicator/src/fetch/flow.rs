@@ -5,24 +5,19 @@
 //! a peer that states another cannot continue; a size that was a lie ends in a stream that fails,
 //! never in a blob that is complete and wrong.
 
-use std::time::Duration;
-
 use bytecave_core::{Digest, PeerId};
 use bytecave_messages::body::{BodyError, ReceiverGone};
 use bytecave_messages::replicator::FetchError;
 use ring::digest::{Context, SHA256};
 
 use super::Start;
-use super::ask::{Asker, Given, Stated};
+use super::ask::{Asker, END_WITHIN, Given, Stated};
 use super::out::Out;
 use super::source::{Broken, Source, broken};
 use crate::conduct::Deed;
 
 /// A peer that breaks off after it gave as much may be asked once more, when the others have been.
 const AGAIN_FROM_BYTES: u64 = 1 << 20;
-
-/// How long the end of a stream is waited for, all of whose bytes are here.
-const END_WITHIN: Duration = Duration::from_secs(1);
 
 /// A large blob on its way.
 pub(super) struct Flow {
@@ -129,7 +124,7 @@ impl Flow {
             }
             self.hash.update(&piece);
             self.reached += len;
-            let pushed = out.push(&piece).await;
+            let pushed = out.push(piece).await;
             pushed.map_err(|ReceiverGone| Left::Unwanted)?;
         }
         Ok(())

@@ -1,14 +1,15 @@
 //! Where a stream goes: to whoever asked, with its end withheld until it is verified, and beside that
 //! into the store.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytecave_core::BlobCid;
 use bytecave_messages::body::{BlobBody, BodyError, BodySender, ReceiverGone, stream};
 use bytecave_messages::budget::Share;
-use bytecave_messages::ports::{NewBlob, StorePort};
-use bytecave_messages::store::{Foreign, Word};
-use bytes::{Bytes, BytesMut};
+use bytecave_messages::ports::StorePort;
+use bytecave_messages::store::{Foreign, NewBlob, Word};
+use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::Instrument as _;
 
@@ -24,7 +25,9 @@ const BEHIND_PIECES: usize = 16;
 #[derive(Debug)]
 pub(super) struct Out {
     sender: BodySender,
-    held: BytesMut,
+    /// Pieces that are withheld, and their bytes.
+    held: VecDeque<Bytes>,
+    held_bytes: usize,
     keep: Option<Keep>,
 }
 
@@ -32,7 +35,8 @@ impl Out {
     pub(super) fn new(sender: BodySender, keep: Option<Keep>) -> Self {
         Self {
             sender,
-            held: BytesMut::new(),
+            held: VecDeque::new(),
+            held_bytes: 0,
             keep,
         }
     }
@@ -42,10 +46,13 @@ impl Out {
         self.sender.closed().await;
     }
 
-    /// Takes bytes, and gives on what need not be withheld.
-    pub(super) async fn push(&mut self, bytes: &[u8]) -> Result<(), ReceiverGone> {
-        self.held.extend_from_slice(bytes);
-        while self.held.len() >= WITHHELD_BYTES + PIECE_BYTES {
+    /// Takes a piece, and gives on those that need not be withheld.
+    pub(super) async fn push(&mut self, piece: Bytes) -> Result<(), ReceiverGone> {
+        self.held_bytes += piece.len();
+        self.held.push_back(piece);
+        while let Some(first) = self.held.front()
+            && self.held_bytes - first.len() >= WITHHELD_BYTES
+        {
             self.release().await?;
         }
         Ok(())
@@ -69,8 +76,10 @@ impl Out {
     }
 
     async fn release(&mut self) -> Result<(), ReceiverGone> {
-        let len = PIECE_BYTES.min(self.held.len());
-        let piece = self.held.split_to(len).freeze();
+        let Some(piece) = self.held.pop_front() else {
+            return Ok(());
+        };
+        self.held_bytes -= piece.len();
         if self.keep.as_ref().is_some_and(|keep| !keep.offer(&piece)) {
             self.keep = None;
         }

@@ -4,9 +4,10 @@
 use bytecave_core::BlobCid;
 use bytecave_messages::body::{BlobBody, stream};
 use bytecave_messages::budget::Share;
-use bytecave_messages::ports::NewBlob;
 use bytecave_messages::replicator::{FetchError, FetchedBlob};
-use bytecave_messages::store::{BlobRead, ByteRange, Foreign, InTransit, StoreError, Stored, Word};
+use bytecave_messages::store::{
+    BlobRead, ByteRange, Foreign, InTransit, NewBlob, StoreError, Stored, Word,
+};
 use tracing::Span;
 
 use super::ask::Blob;
@@ -144,7 +145,7 @@ fn refused(cid: BlobCid, error: StoreError) -> FetchError {
         StoreError::Full(full) => FetchError::Full(full),
         StoreError::Unavailable => FetchError::Unavailable,
         StoreError::RangeNotSatisfiable { size } => FetchError::RangeNotSatisfiable { size },
-        // A blob that was deleted or blocked here is not taken back for a part of it.
+        // A blob that is blocked here is not let through either.
         error => FetchError::NoRoom {
             cid,
             cause: error.to_string(),

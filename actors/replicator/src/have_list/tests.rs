@@ -2,6 +2,8 @@
 use bytecave_messages::store::StoreCondition;
 use bytecave_messages::swarm::Answer;
 
+use bytecave_messages::store::StoreError;
+
 use super::*;
 use crate::fakes::{FakeStore, facts, peer, permit, snapshot};
 
@@ -157,7 +159,7 @@ async fn which_of_these_are_here() {
     let many = vec![elsewhere; HAVE_LIST_LIMIT + 500];
     node.store.forget_asked();
     node.ask(peer(1), HaveListAsk::Which(many)).await.unwrap();
-    assert_eq!(node.store.asked().len(), HAVE_LIST_LIMIT);
+    assert_eq!(node.store.asked(), [format!("check {HAVE_LIST_LIMIT}")]);
 }
 
 #[actix::test]

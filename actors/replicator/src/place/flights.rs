@@ -135,9 +135,17 @@ impl Flights {
 
     fn end(&self, digest: Digest, outcome: Outcome) {
         let mut inner = self.lock();
-        inner.under_way.remove(&digest);
+        if outcome.gone {
+            // It may be stored again, and that is another story.
+            inner.recent.remove(&digest);
+            return;
+        }
         inner.number += 1;
-        let (number, at) = (inner.number, Instant::now());
+        let number = inner.number;
+        // What was taken over from before is no newer for it.
+        let before = inner.recent.get(&digest).map(|recent| recent.at);
+        let before = before.filter(|at| at.elapsed() < REMEMBERED_FOR);
+        let at = before.unwrap_or_else(Instant::now);
         let recent = Recent {
             number,
             at,
@@ -176,9 +184,12 @@ impl Lead {
             .send_modify(|progress| change(&mut progress.outcome));
     }
 
-    /// All that counts was done.
+    /// All that counts was done: whoever comes from now on begins anew.
     pub(super) fn end(&self) {
-        self.progress.send_modify(|progress| progress.ended = true);
+        if !self.progress.borrow().ended {
+            self.flights.lock().under_way.remove(&self.digest);
+            self.progress.send_modify(|progress| progress.ended = true);
+        }
     }
 }
 

@@ -308,7 +308,8 @@ impl Node {
         if !self.sight.owns {
             let bytes = Bytes::copy_from_slice(content);
             order.bytes = BytesAt::Transit(InTransit::Memory(bytes));
-            return self.placer.clone().place(order).await.is_ok();
+            let placed = self.placer.clone().place(order).await;
+            return placed.is_ok_and(|placed| placed.confirmed > 0);
         }
         if self.sight.full {
             return false;

@@ -22,6 +22,10 @@ use crate::refuse::refusal;
 /// Digests that are hashed in the time in which one is listed.
 const HASHED_PER_LISTED: u64 = 64;
 const STARTING: Refusal = Refusal::Unavailable("the node is starting");
+const NO_MEMBER: Refusal =
+    Refusal::NotAdmitted("only nodes that keep shards as this one does are listened to");
+const NOT_TAKEN: Refusal =
+    Refusal::NotAdmitted("nothing of this shard is taken here from that peer");
 const STOPPING: Refusal = Refusal::Unavailable("the node is stopping");
 
 /// Answers a question.
@@ -125,8 +129,9 @@ fn ascending(shards: impl ExactSizeIterator<Item = ShardId>) -> Result<(), Refus
 }
 
 fn differing(facts: &StoreFacts, shards: &[(ShardId, Fingerprint)]) -> Vec<ShardId> {
+    // One that is not kept here is not like the asker's either.
     let differs = |(shard, sum): &&(ShardId, Fingerprint)| {
-        Shared::sum(facts, *shard).is_some_and(|ours| ours != *sum)
+        Shared::sum(facts, *shard).is_none_or(|ours| ours != *sum)
     };
     let differing = shards.iter().filter(differs);
     differing.map(|(shard, _)| *shard).collect()
@@ -182,8 +187,9 @@ async fn by_ranges(
         .map_err(|nonsense| Refusal::Invalid(nonsense.to_string()))
 }
 
-/// Queues what is offered and wanting. Whoever is no member, is not admitted or lied is not listened to,
-/// nor is anybody while this node does not hold the shard or has no room.
+/// Queues what is offered and wanting, and says how much of it is wanting, whether there was room for it
+/// or not: whoever offers goes on until nothing is. Whoever is no member, is not admitted or lied is not
+/// listened to, nor is anybody while this node does not hold the shard or has no room.
 async fn offered(
     shared: &Shared,
     facts: &StoreFacts,
@@ -197,9 +203,17 @@ async fn offered(
         let why = "too many digests, or of another shard".to_owned();
         return Err(Refusal::Invalid(why));
     }
-    let room = !repair::is_beyond(shared, &from, shard) || repair::beyond_left(shared, &from) > 0;
-    if !room || !shared.is_member(&from) || !shared.takes(shard, &from) {
-        return Ok(SyncAnswer::Wanted(0));
+    if !shared.is_member(&from) {
+        return Err(NO_MEMBER);
+    }
+    if !facts.accepting {
+        return Err(Refusal::Full);
+    }
+    if !shared.takes(shard, &from) {
+        return Err(NOT_TAKEN);
+    }
+    if repair::is_beyond(shared, &from, shard) && repair::beyond_left(shared, &from) == 0 {
+        return Err(Refusal::Full);
     }
     let looked_up = u64::try_from(digests.len()).unwrap_or(u64::MAX);
     if !shared.rates.allow(&from, looked_up) {
@@ -215,8 +229,12 @@ async fn offered(
             .filter(|(_, standing)| matches!(standing, Standing::Absent | Standing::Damaged))
             .map(|(digest, _)| *digest)
             .collect();
-        wanted += shared.repairs.push(&shared.tallies, shard, &wanting, from);
+        let queued = shared.repairs.push(&shared.tallies, shard, &wanting, from);
+        shared.tallies.offers_wanted.add(queued.into());
+        wanted += wanting.len();
     }
-    shared.tallies.offers_wanted.add(wanted.into());
-    Ok(SyncAnswer::Wanted(wanted))
+    // At most as many as were offered.
+    Ok(SyncAnswer::Wanted(
+        u32::try_from(wanted).unwrap_or(u32::MAX),
+    ))
 }

@@ -16,8 +16,10 @@ pub(super) const PEERS_MAX: usize = 4096;
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(super) struct Board {
     pub(super) peers: BTreeMap<PeerId, Record>,
-    /// Holders that were offered all blobs of a shard that this node keeps and does not hold.
+    /// Holders that were offered all blobs of a shard that this node keeps and does not hold, and lacked
+    /// none of them.
     pub(super) offered: BTreeMap<ShardId, BTreeSet<PeerId>>,
+    forgotten: u64,
     /// Whether anything is new since it was written down.
     changed: bool,
 }
@@ -78,6 +80,12 @@ impl Board {
     /// There is more of `shard` than was offered.
     pub(super) fn forget_offers(&mut self, shard: ShardId) {
         self.offered.remove(&shard);
+        self.forgotten += 1;
+    }
+
+    /// How often that was.
+    pub(super) fn forgotten(&self) -> u64 {
+        self.forgotten
     }
 
     pub(super) fn was_offered(&self, shard: ShardId, peer: &PeerId) -> bool {

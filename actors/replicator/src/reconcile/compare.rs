@@ -65,7 +65,7 @@ async fn which_differ(
     }
     let differing = ask_sums(shared, peer, sums).await?;
     if differing.is_empty() {
-        // Either they were alike a moment later, or one of them is not kept there.
+        // They were alike a moment later.
         return Ok(differing);
     }
     let alike: Vec<_> = shards
@@ -168,7 +168,7 @@ async fn settle(shared: &Shared, peer: PeerId, shard: ShardId, found: Found) -> 
     match offers::offer(shared, peer, shard, &found.missing_there).await {
         // What it does not want it will not have; the rest of what was found out stays true.
         Err(Ended::Refused(_)) => Ok(()),
-        offered => offered,
+        offered => offered.map(drop),
     }
 }
 

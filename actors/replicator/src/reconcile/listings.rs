@@ -146,7 +146,8 @@ impl Rates {
         }
         let own = peers.entry(*peer).or_insert_with(|| pace(PEER_PER_SECOND));
         let cost = digests.max(LEAST);
-        own.try_spend(cost) && self.all.try_spend(cost)
+        // Who is over their own share takes nothing of the common one, and is not charged for what that lacks.
+        own.may_spend(cost) && self.all.try_spend(cost) && own.try_spend(cost)
     }
 }
 

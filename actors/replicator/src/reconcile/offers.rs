@@ -13,7 +13,8 @@ use super::shared::{Shared, Survey};
 /// Time between a change of holders and offering them what is here, or an interval between comparisons
 /// if that is shorter: by then they know of it too.
 const SETTLE: Duration = Duration::from_mins(1);
-/// Time until a holder that did not listen is told again.
+/// Time until a holder that did not listen, or lacked something, is told again; an interval between
+/// comparisons if that is shorter.
 const AGAIN: Duration = Duration::from_mins(5);
 /// Time between two pages that nobody asked for.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -25,13 +26,14 @@ const STEP_DIGESTS: usize = SYNC_DIGESTS_MAX;
 /// When to hand a shard over to whom.
 pub(super) type Handing = HashMap<(ShardId, PeerId), Instant>;
 
-/// Offers these to `peer`.
+/// Offers these to `peer`; how many of them it lacks.
 pub(super) async fn offer(
     shared: &Shared,
     peer: PeerId,
     shard: ShardId,
     digests: &[Digest],
-) -> Result<(), Ended> {
+) -> Result<usize, Ended> {
+    let mut lacking = 0;
     for page in digests.chunks(SYNC_DIGESTS_MAX) {
         let request = SyncRequest::Offer {
             shard,
@@ -40,17 +42,20 @@ pub(super) async fn offer(
         let SyncAnswer::Wanted(wanted) = shared.ask(peer, request).await? else {
             return Err(shared.answered_another(&peer));
         };
-        if usize::try_from(wanted).is_ok_and(|wanted| wanted > page.len()) {
+        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+        if wanted > page.len() {
             return Err(shared.lied(&peer, &"more wanted than offered"));
         }
+        lacking += wanted;
         let offered = u64::try_from(page.len()).unwrap_or(u64::MAX);
         shared.tallies.offered_blobs.add(offered);
     }
-    Ok(())
+    Ok(lacking)
 }
 
 /// Hands some shards over to holders of theirs, if this node keeps blobs of them and is no holder: all
-/// digests are offered, once to each holder that takes blobs. What comes in later the outbox brings.
+/// digests are offered to each holder that takes blobs, and again until it lacks none of them. What comes
+/// in later the outbox brings, or it is owed.
 pub(super) async fn hand_over(
     shared: &Shared,
     survey: &Survey,
@@ -71,14 +76,22 @@ pub(super) async fn hand_over(
     let due: Vec<_> = due.take(STEP_SHARDS).collect();
     let mut offered = 0;
     for (shard, peer) in due {
+        let again = Instant::now() + AGAIN.min(shared.interval());
+        let before = shared.board().forgotten();
         match offer_all(shared, peer, shard).await {
-            Ok(digests) => {
-                shared.board().offered(shard, peer);
+            Ok(Handed { digests, lacking }) => {
                 offered += digests;
+                let mut board = shared.board();
+                // What came meanwhile may not have been among them.
+                if lacking == 0 && board.forgotten() == before {
+                    board.offered(shard, peer);
+                } else {
+                    handing.insert((shard, peer), again);
+                }
             }
             Err(ended) => {
                 tracing::debug!(%peer, %shard, ?ended, "a shard was not handed over");
-                handing.insert((shard, peer), Instant::now() + AGAIN);
+                handing.insert((shard, peer), again);
             }
         }
         if offered >= STEP_DIGESTS {
@@ -107,16 +120,24 @@ fn open(shared: &Shared, survey: &Survey) -> Vec<(ShardId, PeerId)> {
     open
 }
 
-/// Offers all blobs of a shard; how many.
-async fn offer_all(shared: &Shared, peer: PeerId, shard: ShardId) -> Result<usize, Ended> {
+/// All blobs of a shard were offered.
+struct Handed {
+    digests: usize,
+    /// How many of them are not there yet.
+    lacking: usize,
+}
+
+async fn offer_all(shared: &Shared, peer: PeerId, shard: ShardId) -> Result<Handed, Ended> {
     let list = shared.own_list(shard).await?;
     let given = list.iter().filter(|listed| !listed.declined);
     let digests: Vec<_> = given.map(|listed| listed.digest).collect();
+    let mut lacking = 0;
     for (number, page) in digests.chunks(SYNC_DIGESTS_MAX).enumerate() {
         if number > 0 {
             tokio::time::sleep(PAUSE).await;
         }
-        offer(shared, peer, shard, page).await?;
+        lacking += offer(shared, peer, shard, page).await?;
     }
-    Ok(digests.len())
+    let digests = digests.len();
+    Ok(Handed { digests, lacking })
 }

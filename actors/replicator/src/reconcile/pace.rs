@@ -37,14 +37,21 @@ impl Pace {
     /// nothing was before.
     pub(super) fn try_spend(&self, amount: u64) -> bool {
         let mut paid_at = self.lock();
+        let next = self.next(*paid_at, amount);
+        *paid_at = next.or(*paid_at);
+        next.is_some()
+    }
+
+    /// Whether it is time for `amount`.
+    pub(super) fn may_spend(&self, amount: u64) -> bool {
+        self.next(*self.lock(), amount).is_some()
+    }
+
+    fn next(&self, paid_at: Option<Instant>, amount: u64) -> Option<Instant> {
         let now = Instant::now();
         let from = paid_at.map_or(now, |at| at.max(now));
         let next = from + self.time(amount).min(self.burst);
-        let fits = next.saturating_duration_since(now) <= self.burst;
-        if fits {
-            *paid_at = Some(next);
-        }
-        fits
+        (next.saturating_duration_since(now) <= self.burst).then_some(next)
     }
 
     /// Whether it is as if nothing had ever been spent.

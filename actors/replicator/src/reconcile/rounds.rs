@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytecave_core::{PeerId, ShardId};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::exchange::Ended;
 use super::schedule::Schedule;
@@ -17,6 +17,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// Time between becoming holders of the same shard and comparing, on average: the outbox of whoever
 /// took blobs has done its part by then.
 const SOON: Duration = Duration::from_secs(10);
+/// A comparison that takes longer than this, and than an interval, is given up: others wait for its end.
+const LONGEST: Duration = Duration::from_mins(5);
 /// A comparison that failed is tried again after this part of an interval.
 const AGAIN_PART: u32 = 3;
 
@@ -44,7 +46,9 @@ pub(super) async fn run(shared: Arc<Shared>, mut schedule: Schedule) {
 
 /// Compares with one peer; answers when to do so again.
 async fn compare(shared: &Arc<Shared>, peer: PeerId, shards: &[ShardId]) -> Duration {
-    match compare::with_peer(shared, peer, shards).await {
+    let most = LONGEST.max(shared.interval());
+    let compared = timeout(most, compare::with_peer(shared, peer, shards)).await;
+    match compared.unwrap_or(Err(Ended::Silent)) {
         Ok(()) => {
             shared.tallies.reconcile_rounds.one();
             shared.interval()

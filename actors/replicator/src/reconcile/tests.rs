@@ -223,8 +223,9 @@ impl Node {
     fn shard(&self, shard: ShardId) -> ShardReplication {
         let shards = self.reconciler.snapshot(0).shards;
         shards
-            .into_iter()
+            .iter()
             .find(|view| view.shard == shard)
+            .cloned()
             .expect("the shard is held here")
     }
 

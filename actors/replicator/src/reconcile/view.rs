@@ -29,8 +29,8 @@ pub(super) struct View {
     made: Option<Instant>,
     /// Of which placement.
     of: Option<Arc<Placement>>,
-    shards: Vec<ShardReplication>,
-    peers: Vec<PeerConduct>,
+    shards: Arc<[ShardReplication]>,
+    peers: Arc<[PeerConduct]>,
 }
 
 /// How copies are.
@@ -51,8 +51,8 @@ pub(super) fn snapshot(shared: &Shared, outbox: u64) -> ReplicatorSnapshot {
         outbox,
         repairs_waiting: count(waiting),
         repairs_running: count(running),
-        shards: view.shards.clone(),
-        peers: view.peers.clone(),
+        shards: Arc::clone(&view.shards),
+        peers: Arc::clone(&view.peers),
         counters: shared.tallies.all(),
     }
 }
@@ -87,7 +87,7 @@ fn set(shared: &Shared, scene: &Scene, shards: Vec<ShardReplication>) {
     *view = View {
         made: Some(Instant::now()),
         of: Some(Arc::clone(&scene.placement)),
-        shards,
+        shards: shards.into(),
         peers,
     };
 }
@@ -137,13 +137,12 @@ impl Scene {
         })
     }
 
-    /// The shards that this node holds or has blobs of, ascending.
+    /// The shards that this node keeps or has blobs of, ascending.
     fn shards(&self) -> Vec<ShardId> {
         let owned = self.facts.owned().into_iter().flat_map(ShardSet::iter);
-        let held = owned.filter(|shard| self.placement.holds(&self.me, *shard));
         let kept = self.facts.shards.iter();
         let kept = kept.filter(|counters| counters.blobs > 0);
-        let all: BTreeSet<_> = held.chain(kept.map(|counters| counters.shard)).collect();
+        let all: BTreeSet<_> = owned.chain(kept.map(|counters| counters.shard)).collect();
         all.into_iter().collect()
     }
 
@@ -158,15 +157,22 @@ impl Scene {
         let keeps = blobs > 0 || holds;
         let others = holders.iter().filter(|holder| holder.peer != self.me);
         let copies = others.filter(|holder| {
-            if holds {
+            if !keeps {
+                false
+            } else if holds {
                 self.has_copy(&board, shard, holder)
             } else {
-                self.was_told(&board, shard, holder)
+                self.has_all(&board, shard, holder)
             }
         });
         let copies = copies.count();
         let live = u32::try_from(copies + usize::from(keeps)).unwrap_or(u32::MAX);
-        let missing = self.factor.saturating_sub(live);
+        // Of a shard that others hold, and of which nothing is here, this node has nothing to say.
+        let missing = if keeps {
+            self.factor.saturating_sub(live)
+        } else {
+            0
+        };
         let reason = (missing > 0).then(|| self.reason(shared, &board, shard, &holders));
         ShardReplication {
             shard,
@@ -206,9 +212,8 @@ impl Scene {
         counts && self.is_live(&holder.peer) && compared.is_some_and(|it| self.is_alike(it))
     }
 
-    /// Whether a holder was told of all that this node keeps without being one: what it lacked of that
-    /// it fetches, and the holders say how it goes.
-    fn was_told(&self, board: &Board, shard: ShardId, holder: &Holder) -> bool {
+    /// Whether a holder said that it lacks none of what this node keeps without being one.
+    fn has_all(&self, board: &Board, shard: ShardId, holder: &Holder) -> bool {
         self.is_live(&holder.peer) && board.was_offered(shard, &holder.peer)
     }
 
@@ -242,9 +247,9 @@ impl Scene {
             );
         }
         if others.len() == holders.len()
-            && let Some(untold) = others.iter().find(|it| !self.was_told(board, shard, it))
+            && let Some(untold) = others.iter().find(|it| !self.has_all(board, shard, it))
         {
-            return format!("holder {} was not told yet what is here", untold.peer);
+            return format!("holder {} has not yet all that is here", untold.peer);
         }
         let compared = |holder: &&Holder| board.compared(&holder.peer, shard);
         if let Some(new) = others.iter().find(|holder| compared(holder).is_none()) {

@@ -6,7 +6,7 @@ use bytecave_core::{BlobCid, ShardCount, ShardRange, ShardSet};
 use bytecave_messages::body::BlobBody;
 use bytecave_messages::budget::{Budget, Share};
 use bytecave_messages::ports::{StorePort, stop};
-use bytecave_messages::store::{ByteRange, Foreign, InTransit, Standing, StoreCondition};
+use bytecave_messages::store::{ByteRange, Foreign, InTransit, NewBlob, Standing, StoreCondition};
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 

@@ -21,7 +21,7 @@ use std::sync::atomic::Ordering;
 
 use bytecave_core::BlobCid;
 use bytecave_messages::body::{BodyError, BodyStream};
-use bytecave_messages::store::{Foreign, InTransit, StoreError, TransitHold, Word};
+use bytecave_messages::store::{InTransit, StoreError, TransitHold, Word};
 use bytes::Bytes;
 
 use self::tree::TreeHasher;
@@ -47,8 +47,8 @@ const RESERVE_STEP_BYTES: u64 = 16 << 20;
 struct Hashed {
     writer: ChunkWriter,
     meta: BlobMeta,
-    /// Its shard is not ours.
-    foreign: bool,
+    /// It is not kept here.
+    passes: bool,
 }
 
 /// What became of the bytes once their digest was known.
@@ -86,7 +86,7 @@ pub(crate) async fn put(
         Written::Here(kept) => return Ok(Outcome::Kept(*kept)),
         Written::Ready(hashed) => *hashed,
     };
-    if hashed.foreign {
+    if hashed.passes {
         return pass_through(inner, hashed, space).await;
     }
     failpoint!("large::before-intent");
@@ -248,11 +248,7 @@ fn close(
     let cid = BlobCid::from_digest(digest);
     let keyring = inner.keyring();
     let name = keyring.sealed_name(&digest);
-    inner.expect_wanted(&name, cid, details.word)?;
-    let place = match inner.owned_place(inner.shard_of(&digest), cid) {
-        Err(StoreError::NotOurShard { .. }) if details.foreign == Foreign::Transit => None,
-        place => Some(place?),
-    };
+    let place = inner.destination(&name, cid, &details)?;
     if let Some(place) = &place
         && let Found::Here(meta) = inner.find(place, &keyring, &name)?
         && !meta.quarantined
@@ -285,7 +281,7 @@ fn close(
     Ok(Written::Ready(Box::new(Hashed {
         writer,
         meta,
-        foreign: place.is_none(),
+        passes: place.is_none(),
     })))
 }
 

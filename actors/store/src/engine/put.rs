@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use bytecave_core::{BlobCid, BlobRoot, Commitment, Digest, tree};
 use bytecave_messages::body::{BlobBody, BodyError, BodyStream};
-use bytecave_messages::ports::NewBlob;
-use bytecave_messages::store::{Durability, Foreign, InTransit, StoreError, Stored, Word};
+use bytecave_messages::store::{Durability, Foreign, InTransit, NewBlob, StoreError, Stored, Word};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -16,11 +15,12 @@ use super::Engine;
 use super::commit::blobs::{Kept, Settle, SmallPut};
 use super::commit::{Op, Reply};
 use super::failpoint::failpoint;
+use super::keyring::SealedName;
 use super::large;
 use super::layout::{name_key, prefix};
 use super::record::{self, BlobMeta, Layout};
 use super::seal::{BlobCipher, BlobId, DataKey, sealed_len};
-use super::state::{Found, Inner, now_ms, record_failed, seal_failed, stopped};
+use super::state::{Found, Inner, Place, now_ms, record_failed, seal_failed, stopped};
 
 /// Blobs up to this size are one value, written with their metadata in one batch.
 pub const SMALL_MAX_BYTES: usize = 4 << 20;
@@ -164,7 +164,8 @@ impl Inner {
         let Some(cid) = details.expected else {
             return Ok(());
         };
-        if details.word == Word::Client || !self.may_have_tombstones() {
+        let passes = details.foreign == Foreign::Transit;
+        if details.word == Word::Client || passes || !self.may_have_tombstones() {
             return Ok(());
         }
         let inner = Arc::clone(self);
@@ -175,6 +176,26 @@ impl Inner {
             })
             .await
             .map_err(stopped)?
+    }
+
+    /// Where a blob is to be kept; none if it only passes through, since its shard is not ours or it was
+    /// deleted here.
+    pub(crate) fn destination(
+        &self,
+        name: &SealedName,
+        cid: BlobCid,
+        details: &Details,
+    ) -> Result<Option<Place<'_>>, StoreError> {
+        let wanted = self.expect_wanted(name, cid, details.word);
+        let place = wanted.and_then(|()| self.owned_place(self.shard_of(&cid.digest()), cid));
+        match place {
+            Err(StoreError::NotOurShard { .. } | StoreError::Deleted { .. })
+                if details.foreign == Foreign::Transit =>
+            {
+                Ok(None)
+            }
+            place => place.map(Some),
+        }
     }
 
     fn stored(&self, outcome: Outcome, durable: bool) -> Stored {
@@ -338,7 +359,7 @@ pub(super) enum Prepared {
 
 /// A small blob, hashed and sealed.
 pub(super) struct Ready {
-    name: super::keyring::SealedName,
+    name: SealedName,
     shard: bytecave_core::ShardId,
     meta: BlobMeta,
     sealed_meta: Vec<u8>,
@@ -380,17 +401,13 @@ pub(super) fn prepare(
     let cid = BlobCid::from_digest(digest);
     let keyring = inner.keyring();
     let name = keyring.sealed_name(&digest);
-    inner.expect_wanted(&name, cid, details.word)?;
-    let place = match inner.owned_place(shard, cid) {
-        Err(StoreError::NotOurShard { .. }) if details.foreign == Foreign::Transit => {
-            return Ok(Prepared::Passing(Box::new(Passing {
-                digest,
-                size: content.len() as u64,
-                blob_root: tree::blob_root(content),
-                content: InTransit::Memory(content.clone()),
-            })));
-        }
-        place => place?,
+    let Some(place) = inner.destination(&name, cid, &details)? else {
+        return Ok(Prepared::Passing(Box::new(Passing {
+            digest,
+            size: content.len() as u64,
+            blob_root: tree::blob_root(content),
+            content: InTransit::Memory(content.clone()),
+        })));
     };
     // The commit thread looks again; this spares the sealing of what is here already.
     if let Found::Here(meta) = inner.find(&place, &keyring, &name)?

@@ -16,7 +16,8 @@ use super::{Nonsense, sketch, within};
 const DEPTH_MAX: u32 = 12;
 /// Most questions about one shard: four times what it takes to list the longest list whole.
 const QUESTIONS_MAX: usize = 4 * DIGESTS_LIMIT / SYNC_DIGESTS_MAX;
-/// Differences in one direction after which it is enough: what is left comes with the next round.
+/// Blobs wanting here after which it is enough: what is left comes with the next round, when these are here.
+/// Of what is wanting there no more than these are named, and the walk goes on.
 const ENOUGH: usize = 1 << 17;
 
 /// Finds what differs, by one question after the other.
@@ -153,9 +154,7 @@ impl Differ {
     }
 
     fn is_enough(&self) -> bool {
-        let found = &self.found;
-        found.missing_here.len() + found.declined_there.len() >= ENOUGH
-            || found.missing_there.len() >= ENOUGH
+        self.found.missing_here.len() >= ENOUGH
     }
 
     fn check_list(&self, range: &RangeSketch, theirs: &[ListedDigest]) -> Result<(), Nonsense> {
@@ -187,6 +186,7 @@ impl Differ {
             }
             let our = ours.next_if(|our| our.digest == their.digest);
             match (our, their.declined) {
+                (None, true) if self.found.declined_there.len() >= ENOUGH => {}
                 (None, true) => self.found.declined_there.push(their.digest),
                 (None, false) => self.found.missing_here.push(their.digest),
                 (Some(our), false) if our.declined => self.found.deleted_here.push(our.digest),
@@ -199,7 +199,7 @@ impl Differ {
     }
 
     fn lacks(&mut self, our: &ListedDigest) {
-        if !our.declined {
+        if !our.declined && self.found.missing_there.len() < ENOUGH {
             self.found.missing_there.push(our.digest);
         }
     }

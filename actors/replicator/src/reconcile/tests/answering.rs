@@ -59,7 +59,8 @@ async fn a_shard_that_is_not_kept_is_answered_as_such() {
     let compare = SyncRequest::Compare { shards: sums };
     assert_eq!(
         ask(&node, compare).await,
-        Ok(SyncAnswer::Differing(ids([3])))
+        Ok(SyncAnswer::Differing(ids([3, 8]))),
+        "what is not kept is not alike"
     );
     let nonce = [1; 32];
     let keyed = SyncRequest::Keyed {
@@ -198,12 +199,12 @@ async fn offers_are_heard_from_members_about_shards_that_are_held() {
     };
     let wanted = u32::try_from(of_shard.len()).unwrap() - 1;
     let stranger = put(&node.reconciler, peer(9), peer(1), offer());
-    assert_eq!(stranger.await, Ok(SyncAnswer::Wanted(0)));
+    assert_eq!(kind(stranger.await), RefusalKind::NotAdmitted);
     assert_eq!(ask(&node, offer()).await, Ok(SyncAnswer::Wanted(wanted)));
     assert_eq!(
         ask(&node, offer()).await,
         Ok(SyncAnswer::Wanted(wanted)),
-        "once is enough"
+        "it is wanting until it is here"
     );
     assert_eq!(
         node.reconciler.snapshot(0).repairs_waiting,
@@ -214,17 +215,15 @@ async fn offers_are_heard_from_members_about_shards_that_are_held() {
     full.shards.clear();
     node.facts.set(&full);
     node.holders.refresh();
-    assert_eq!(
-        ask(&node, offer()).await,
-        Ok(SyncAnswer::Wanted(0)),
-        "there is no room"
-    );
+    assert_eq!(kind(ask(&node, offer()).await), RefusalKind::Full);
+    node.facts.set(&snapshot(0, StoreCondition::Writable));
+    node.holders.refresh();
     let not_kept = contents_of_shard_beyond();
     let foreign = SyncRequest::Offer {
         shard: count().shard_of(&not_kept),
         digests: vec![not_kept],
     };
-    assert_eq!(ask(&node, foreign).await, Ok(SyncAnswer::Wanted(0)));
+    assert_eq!(kind(ask(&node, foreign).await), RefusalKind::NotAdmitted);
     let too_many = SyncRequest::Offer {
         shard,
         digests: vec![of_shard[0]; SYNC_DIGESTS_MAX + 1],
@@ -274,8 +273,6 @@ async fn who_does_not_hold_a_shard_brings_only_so_much_of_it() {
         .board()
         .record(peer(2))
         .beyond_bytes = 108 << 20;
-    assert_eq!(
-        ask(&nodes[0], offer(&held[1])).await,
-        Ok(SyncAnswer::Wanted(0))
-    );
+    let beyond = ask(&nodes[0], offer(&held[1])).await;
+    assert_eq!(kind(beyond), RefusalKind::Full);
 }

@@ -77,8 +77,9 @@ async fn a_partition_heals() {
     }
     tokio::time::sleep(INTERVAL * 2).await;
     for node in &nodes {
-        for shard in node.reconciler.snapshot(0).shards {
-            assert_eq!((shard.live, shard.missing, shard.reason), (3, 0, None));
+        for shard in node.reconciler.snapshot(0).shards.iter() {
+            let found = (shard.live, shard.missing, &shard.reason);
+            assert_eq!(found, (3, 0, &None));
         }
         assert_eq!(node.reconciler.snapshot(0).repairs_waiting, 0);
     }
@@ -168,7 +169,7 @@ async fn what_is_blocked_is_neither_fetched_nor_missed() {
 }
 
 #[actix::test]
-async fn who_keeps_a_shard_and_holds_it_not_hands_it_over_once() {
+async fn who_keeps_a_shard_and_holds_it_not_hands_it_over() {
     tokio::time::pause();
     let (world, dir) = (World::default(), dir());
     let mut settings = settings();
@@ -189,9 +190,25 @@ async fn who_keeps_a_shard_and_holds_it_not_hands_it_over_once() {
     })
     .await;
     tokio::time::sleep(INTERVAL * 8).await;
-    assert_eq!(world.asked(1, "offer"), shards.len(), "once each");
+    let offers = world.asked(1, "offer");
+    assert_eq!(
+        offers,
+        2 * shards.len(),
+        "once each, and once more to hear that nothing is lacking"
+    );
     assert!(nodes[0].has(&of_other), "nothing is given up");
-    assert_eq!(nodes[1].counter("offers_wanted"), of_other.len() as u64);
+    // What comes later and is owed is offered again.
+    let late = contents("late", 60);
+    let late = late
+        .iter()
+        .find(|content| shards.contains(&shard_of(content)))
+        .unwrap();
+    nodes[0].store.seed(late, None);
+    nodes[0].holders.owe(shard_of(late));
+    until("handed over as well", Duration::from_mins(5), || {
+        nodes[1].has(std::slice::from_ref(late))
+    })
+    .await;
 }
 
 #[actix::test]

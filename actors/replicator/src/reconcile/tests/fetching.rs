@@ -205,5 +205,15 @@ async fn whoever_is_not_admitted_gives_nothing() {
             digests: digests(&contents("blob", 1)).into_iter().collect(),
         },
     );
-    assert_eq!(offered.await, Ok(SyncAnswer::Wanted(0)));
+    let refused = offered.await.unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            SwarmError::Refused {
+                kind: RefusalKind::NotAdmitted,
+                ..
+            }
+        ),
+        "{refused:?}"
+    );
 }

@@ -12,7 +12,7 @@ use super::{Group, Reply, cid};
 use crate::engine::blocks::BLOCKED_LIMIT;
 use crate::engine::keyring::SealedName;
 use crate::engine::layout::{DEFAULT_FAMILY, name_key, prefix};
-use crate::engine::record::{self, BlockRecord};
+use crate::engine::record::{self, BlockRecord, RecordError};
 use crate::engine::state::{Found, failed, now_ms, record_failed};
 
 /// Refuse this blob for good, or stop.
@@ -135,6 +135,7 @@ impl Group<'_> {
         };
         match record::open(&self.keyring, DEFAULT_FAMILY, key, &sealed) {
             Ok(record) => Ok(Some(record)),
+            Err(error @ RecordError::Newer { .. }) => Err(failed("reading a block", error)),
             Err(error) => {
                 self.inner.note_damage("a block", error);
                 Ok(None)

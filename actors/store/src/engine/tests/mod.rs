@@ -18,8 +18,9 @@ use std::time::{Duration, Instant};
 
 use bytecave_core::{BlobCid, ShardCount, ShardSet};
 use bytecave_messages::body::{self, BlobBody};
-use bytecave_messages::ports::NewBlob;
-use bytecave_messages::store::{ByteRange, Foreign, StoreError, StoreSnapshot, Stored, Word};
+use bytecave_messages::store::{
+    ByteRange, Foreign, NewBlob, StoreError, StoreSnapshot, Stored, Word,
+};
 use bytes::Bytes;
 use tempfile::TempDir;
 

@@ -362,3 +362,30 @@ async fn what_is_blocked_does_not_pass_either() {
     }
     until_gone(&cave).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_deleted_here_passes_through_and_stays_deleted() {
+    let cave = half();
+    for size in [3000, 6 * MIB] {
+        let blob = content_of(size, true);
+        let cid = cave.put(&blob).await.unwrap().cid;
+        cave.engine().delete(cid).await.unwrap();
+        let brought = |foreign| NewBlob {
+            word: Word::Peer,
+            expected: Some(cid),
+            foreign,
+            ..whole(&blob)
+        };
+        let refused = cave.engine().put(brought(Foreign::Refuse)).await;
+        assert!(matches!(refused, Err(StoreError::Deleted { .. })));
+        let passed = cave.engine().put(brought(Foreign::Transit)).await.unwrap();
+        match passed.transit {
+            Some(InTransit::Memory(bytes)) => assert_eq!(bytes, blob),
+            Some(InTransit::Disk(hold)) => assert_eq!(read(&cave, &hold).await.unwrap(), blob),
+            None => panic!("it is back"),
+        }
+        let found = cave.engine().info(cid).await;
+        assert!(matches!(found, Err(StoreError::NotFound { .. })));
+        assert_eq!(cave.snapshot().blobs, 0);
+    }
+}

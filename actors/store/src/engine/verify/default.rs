@@ -77,17 +77,18 @@ pub(super) fn read_default(
         "blocks",
         report,
         |key, opened: Option<BlockRecord>, sealed| {
-            if let (Some(name), Some(block)) = (parse_name_key(prefix::BLOCK, key), opened) {
-                if block.counted {
-                    let shard = count.shard_of(&block.digest);
-                    let of_shard = elsewhere.declined.entry(shard).or_default();
-                    of_shard.insert(name, block.digest);
-                }
-                keep(key, sealed)?;
-            } else {
+            // A block holds by its key alone: one whose record is damaged stays, or what an operator
+            // refused would be taken again.
+            let Some(name) = parse_name_key(prefix::BLOCK, key) else {
                 bad_rows.push(key.to_vec());
+                return Ok(());
+            };
+            if let Some(block) = opened.filter(|block| block.counted) {
+                let shard = count.shard_of(&block.digest);
+                let of_shard = elsewhere.declined.entry(shard).or_default();
+                of_shard.insert(name, block.digest);
             }
-            Ok(())
+            keep(key, sealed)
         },
     )?;
     unfinished.transit = files_in_transit(db)?;

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use bytecave_messages::body::{BlobBody, BodyError, BodySender};
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use futures_util::{AsyncRead, AsyncReadExt, AsyncWrite};
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
@@ -15,6 +15,11 @@ use tokio::time::{Instant, timeout};
 use crate::wire::frame::{self, FrameError, PREFIX_BYTES, Pace};
 use crate::wire::pieces::{PIECE_BYTES, Pieces};
 
+/// Bytes of a piece that are written with its length: as much as the muxer puts into one frame.
+const BESIDE_PREFIX_BYTES: usize = 16 * 1024 - PREFIX_BYTES;
+/// Bytes that are gathered before they are handed on: what is kept of each piece beside its bytes would
+/// otherwise be many times that of a peer that sends them one by one.
+const GATHERED_BYTES: usize = 64 * 1024;
 /// Time for the word that this side gives up: it is no more than a courtesy.
 const GIVE_UP_TIME: Duration = Duration::from_secs(2);
 
@@ -92,6 +97,7 @@ where
 {
     let mut pieces = Pieces::of(body);
     let mut pace = Pace::steady(patience);
+    let mut head = Vec::with_capacity(PREFIX_BYTES + BESIDE_PREFIX_BYTES);
     let mut received = 0;
     loop {
         let asked = Instant::now();
@@ -109,8 +115,14 @@ where
         }
         // At most PIECE_BYTES.
         let prefix = u32::try_from(piece.len()).unwrap_or(u32::MAX).to_be_bytes();
-        pace.write_all(stream, &prefix).await?;
-        pace.write_all(stream, &piece).await?;
+        let mut rest = piece;
+        // Alone it would be a frame of the muxer, a packet and a wake-up of the peer for four bytes.
+        let first = rest.split_to(rest.len().min(BESIDE_PREFIX_BYTES));
+        head.clear();
+        head.extend_from_slice(&prefix);
+        head.extend_from_slice(&first);
+        pace.write_all(stream, &head).await?;
+        pace.write_all(stream, &rest).await?;
     }
     if received < len {
         return Err(BodyError::Stopped { received }.into());
@@ -148,23 +160,29 @@ where
     S: AsyncRead + Unpin,
 {
     let mut pace = Pace::steady(patience);
-    let mut buffer = BytesMut::new();
+    let mut gathered = BytesMut::new();
     while *received < len {
+        let left = len - *received - gathered.len() as u64;
         let piece = tokio::select! {
             biased;
             () = sender.closed() => return Err(TransferError::Unwanted),
-            piece = receive_piece(stream, &mut buffer, len - *received, &mut pace) => piece?,
+            piece = receive_piece(stream, &mut gathered, left, &mut pace) => piece,
         };
-        let Some(piece) = piece else {
+        let more = matches!(piece, Ok(true)) && gathered.len() as u64 != len - *received;
+        // What came before the end is handed on too: it need not be asked for again.
+        if !gathered.is_empty() && (!more || gathered.len() >= GATHERED_BYTES) {
+            let bytes = gathered.split().freeze();
+            let length = bytes.len() as u64;
+            let handed = Instant::now();
+            let sent = sender.send(bytes).await;
+            sent.map_err(|_| TransferError::Unwanted)?;
+            *received += length;
+            pace.excuse(handed.elapsed());
+        }
+        if !piece? {
             let received = *received;
             return Err(TransferError::GivenUp { received });
-        };
-        let length = piece.len() as u64;
-        let handed = Instant::now();
-        let sent = sender.send(piece).await;
-        sent.map_err(|_| TransferError::Unwanted)?;
-        *received += length;
-        pace.excuse(handed.elapsed());
+        }
     }
     let mut behind = [0; 1];
     tokio::select! {
@@ -179,25 +197,28 @@ where
     }
 }
 
-/// The next piece; none when the peer gives up.
+/// Appends the next piece to `gathered`, of at most the `left` bytes that are to come; whether there was
+/// one, and the peer did not give up. A piece that breaks off leaves nothing.
 async fn receive_piece<S>(
     stream: &mut S,
-    buffer: &mut BytesMut,
+    gathered: &mut BytesMut,
     left: u64,
     pace: &mut Pace,
-) -> Result<Option<Bytes>, TransferError>
+) -> Result<bool, TransferError>
 where
     S: AsyncRead + Unpin,
 {
     let longest = left.min(PIECE_BYTES as u64);
     let length = frame::read_length(stream, longest, pace).await?;
     if length == 0 {
-        return Ok(None);
+        return Ok(false);
     }
-    // At most PIECE_BYTES; used again once the reader is done with it.
-    buffer.resize(usize::try_from(length).unwrap_or(PIECE_BYTES), 0);
-    pace.read_exact(stream, buffer).await?;
-    Ok(Some(buffer.split().freeze()))
+    let mut piece = gathered.split_off(gathered.len());
+    // At most PIECE_BYTES.
+    piece.resize(usize::try_from(length).unwrap_or(PIECE_BYTES), 0);
+    pace.read_exact(stream, &mut piece).await?;
+    gathered.unsplit(piece);
+    Ok(true)
 }
 
 #[cfg(test)]

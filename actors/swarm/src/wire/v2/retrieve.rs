@@ -3,7 +3,9 @@
 //! The body goes from the store to the stream piece by piece; a peer that does not take it is cut off.
 
 use bytecave_core::PeerId;
+use bytecave_messages::body::BlobBody;
 use bytecave_messages::budget::Share;
+use bytecave_messages::memory::HeldMemory;
 use bytecave_messages::ports::hand_on;
 use bytecave_messages::store::ByteRange;
 use bytecave_messages::swarm::{Answer, InboundRetrieve, Origin, Refusal, ServedBlob};
@@ -25,8 +27,10 @@ impl Server {
             Ok(asked) => asked,
             Err(outcome) => return outcome,
         };
-        let blob = match self.find(peer, &asked).await {
-            Ok(blob) => blob,
+        let found = self.find(peer, &asked).await;
+        let found = found.and_then(|blob| Ok((self.hold(&blob)?, blob)));
+        let (_held, blob) = match found {
+            Ok(found) => found,
             Err(why) => return self.refuse(kind, stream, &why).await,
         };
         let patience = self.service.request_timeout();
@@ -65,6 +69,16 @@ impl Server {
                 Outcome::Broken
             }
         }
+    }
+
+    /// Memory for a blob that is there as a whole, as long as the peer takes it: however slowly that is. A
+    /// stream holds no more than a few pieces.
+    fn hold(&self, blob: &ServedBlob) -> Result<Option<HeldMemory>, Refusal> {
+        let BlobBody::Whole(bytes) = &blob.body else {
+            return Ok(None);
+        };
+        let held = self.service.memory().for_bytes(bytes.len() as u64);
+        held.map(Some).ok_or(Refusal::Busy)
     }
 
     async fn find(&self, peer: PeerId, asked: &Header) -> Result<ServedBlob, Refusal> {

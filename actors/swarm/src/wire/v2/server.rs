@@ -98,14 +98,27 @@ impl Server {
             Ok(question) => question,
             Err(error) => return unread(kind, stream, peer, &error).await,
         };
-        let (answer, outcome) = match self.compare(peer, &question).await {
-            Ok(answer) => (answer, Outcome::Served),
+        let answered = self.compare(peer, &question).await;
+        drop(question);
+        // Whoever reads slowly holds it for as long.
+        let answered = answered.and_then(|answer| {
+            let held = self.service.memory().for_bytes(answer.len() as u64);
+            held.map(|held| (answer, held)).ok_or(Refusal::Busy)
+        });
+        let mut held = None;
+        let (answer, outcome) = match answered {
+            Ok((answer, memory)) => {
+                held = Some(memory);
+                (answer, Outcome::Served)
+            }
             Err(why) => (
                 refusal(why.kind(), &why.to_string()),
                 Outcome::refused(why.kind()),
             ),
         };
-        match frame::write(&mut stream, &answer, patience).await {
+        let written = frame::write(&mut stream, &answer, patience).await;
+        drop((answer, held));
+        match written {
             Ok(()) => {
                 frame::finish(stream).await;
                 outcome
