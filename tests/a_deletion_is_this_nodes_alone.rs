@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
+use crate::harness::client::{Request, Response};
 use crate::harness::cluster::{Blob, Cluster};
 use crate::harness::js::{Js, answered, hex_cid};
 use crate::harness::network::Over;
@@ -29,17 +30,6 @@ fn keep_everywhere(cluster: &Cluster, at: usize, blob: &Blob) {
 }
 
 impl Running {
-    /// A counter or gauge of `/metrics`, without labels.
-    fn metric(&self, name: &str) -> f64 {
-        let text = self.client().get("/metrics");
-        let text = String::from_utf8(text.body).unwrap();
-        let line = text
-            .lines()
-            .find(|line| line.split(' ').next() == Some(name))
-            .unwrap_or_else(|| panic!("no {name} in {text}"));
-        line.rsplit(' ').next().unwrap().parse().unwrap()
-    }
-
     /// Waits until it has compared with others this many times more.
     fn wait_rounds(&self, more: f64) {
         let rounds = || self.metric("bytecave_replicator_reconcile_rounds_total");
@@ -57,10 +47,8 @@ fn what_is_deleted_here_stays_elsewhere_and_does_not_come_back() {
     for blob in [&small, &large] {
         keep_everywhere(&cluster, 0, blob);
         let path = format!("/blobs/{}", blob.cid);
-        let deleted = cluster
-            .node(1)
-            .client()
-            .ask(crate::harness::client::Request::new("DELETE", path));
+        let delete = Request::new("DELETE", path);
+        let deleted = cluster.node(1).client().ask(delete);
         assert_eq!(deleted.status, 204, "{deleted:?}");
     }
     for at in [1, 0, 2] {
@@ -69,7 +57,13 @@ fn what_is_deleted_here_stays_elsewhere_and_does_not_come_back() {
     for blob in [&small, &large] {
         assert!(!cluster.node(1).has(&blob.cid), "{blob:?} came back");
         assert!(cluster.node(0).has(&blob.cid) && cluster.node(2).has(&blob.cid));
-        // A client that asks for it is given what the others have, and nothing is kept of it.
+        // A client that asks for it, or for a part of it, is given what the others have, and nothing is kept of it.
+        let range =
+            Request::get(format!("/retrieve/{}", blob.cid)).header("Range", "bytes=500-1499");
+        let part = cluster.node(1).client().ask(range);
+        assert_eq!(part.status, 206, "{part:?}");
+        assert!(part.body == blob.bytes()[500..1500], "{part:?}");
+        assert!(!cluster.node(1).has(&blob.cid));
         let got = cluster.node(1).client().retrieve(&blob.cid);
         assert!(got.status == 200 && got.body == blob.bytes(), "{got:?}");
         assert!(!cluster.node(1).has(&blob.cid));
@@ -101,7 +95,7 @@ fn what_is_blocked_is_neither_taken_nor_given() {
     let port = node.address().port().to_string();
     let url = format!("http://127.0.0.1:{port}");
     home.cli(&["--url", &url, "block", &blob.cid]).well();
-    let blocked = |status: u16, answer: crate::harness::client::Response| {
+    let blocked = |status: u16, answer: Response| {
         assert_eq!(answer.problem(status), "blocked", "{answer:?}");
     };
     blocked(451, node.client().retrieve(&blob.cid));

@@ -13,6 +13,8 @@ use crate::harness::{Home, content, soak, wait_for};
 
 const SHARDS: u64 = 64;
 const NODES: u64 = 7;
+/// Bytes that are left for each blob that is still to be drawn.
+const SPARED: usize = 16 << 10;
 
 fn seven() -> Cluster {
     Cluster::start(SHARDS, &all_but_two(NODES, SHARDS), |home| home)
@@ -43,18 +45,28 @@ fn store(cluster: &Cluster, blobs: &[Blob]) {
     });
 }
 
+/// So many blobs of 1 KiB to 8 MiB, drawn log-uniformly, of at most so many bytes in all: one that would leave
+/// less than [`SPARED`] for each of those to come is drawn again.
+fn within(most: usize, number: usize) -> Vec<Blob> {
+    let mut blobs: Vec<Blob> = Vec::new();
+    let mut left = most;
+    for seed in 0.. {
+        let Some(behind) = (number - blobs.len()).checked_sub(1) else {
+            break;
+        };
+        let size = log_uniform(seed, 1024.0, 8.0 * 1024.0 * 1024.0);
+        if size + behind * SPARED <= left {
+            left -= size;
+            blobs.push(Blob::new(seed, size, SHARDS));
+        }
+    }
+    blobs
+}
+
 #[test]
 fn slow_seven_nodes_two_of_which_are_lost() {
     let number = if soak() { 2000 } else { 80 };
-    let blobs: Vec<Blob> = (0..number)
-        .map(|seed| {
-            Blob::new(
-                seed,
-                log_uniform(seed, 1024.0, 8.0 * 1024.0 * 1024.0),
-                SHARDS,
-            )
-        })
-        .collect();
+    let blobs = within(400 << 20, number);
     let bytes: usize = blobs.iter().map(Blob::size).sum();
     let mut cluster = seven();
     for holders in cluster.wait_agreed().values() {

@@ -15,6 +15,9 @@ const NOT_ADMITTED: u64 = 3;
 const NOT_OUR_SHARD: u64 = 4;
 const MISMATCH: u64 = 5;
 
+/// Blobs up to this size are verified before their first byte goes out.
+const VERIFIED_FIRST: usize = 4 << 20;
+
 /// A peer that says it keeps these shards of 16, with so much room that it ranks first or last.
 fn keeper(start: u64, end: u64, capacity: u64) -> Js {
     Js::peer(json!({"serve": {
@@ -70,51 +73,62 @@ fn score(node: &Running, peer: &str) -> f64 {
     found.map_or(0.0, |row| row["score"].as_f64().unwrap())
 }
 
-/// Asks until the blob comes; whatever comes before that is an error or a broken connection.
+/// Asks until the blob comes; whatever comes before that is an error or a broken connection. What is verified
+/// before its first byte goes out comes the first time.
 #[track_caller]
-fn retrieve(node: &Running, cid: &str, lie: &str) {
-    for _ in 0..3 {
+fn retrieve(node: &Running, cid: &str, tries: usize, case: &str) {
+    for _ in 0..tries {
         let Ok(got) = node.client().send(Request::get(format!("/retrieve/{cid}"))) else {
             continue;
         };
         if got.status == 200 {
-            assert_eq!(content::hex(&content::sha256(&got.body)), cid, "{lie}");
+            assert_eq!(content::hex(&content::sha256(&got.body)), cid, "{case}");
             return;
         }
-        assert!(matches!(got.status, 404 | 504), "{lie}: {got:?}");
+        assert!(matches!(got.status, 404 | 504), "{case}: {got:?}");
     }
-    panic!("{lie}: the honest peer was never asked");
+    panic!("{case}: the blob did not come, tried {tries} times");
+}
+
+/// A part is never given before the whole is known to be right, so it comes the first time, whatever the
+/// blob's size.
+#[track_caller]
+fn retrieve_part(node: &Running, cid: &str, case: &str) {
+    let range = Request::get(format!("/retrieve/{cid}")).header("Range", "bytes=1000-1999");
+    let part = node.client().ask(range);
+    assert_eq!(part.status, 206, "{case}: {part:?}");
+    let whole = node.client().retrieve(cid);
+    assert_eq!(content::hex(&content::sha256(&whole.body)), cid, "{case}");
+    assert!(part.body == whole.body[1000..2000], "{case}");
 }
 
 fn against(lies: &[&str], size: usize) {
     let honest = honest();
-    for (seed, lie) in (1..).zip(lies) {
+    let cases = lies.iter().flat_map(|lie| [(lie, false), (lie, true)]);
+    for (seed, (lie, ranged)) in (1..).zip(cases) {
+        let case = format!("{lie}, {}", if ranged { "a part" } else { "the whole" });
         let liar = liar();
         let home = knowing(&[&liar, &honest]);
         let node = among(&home, &[&liar, &honest]);
         let cid = hold(&liar, seed, size, Some(lie));
         assert_eq!(hold(&honest, seed, size, None), cid);
-        // A part first: it is never given before the whole is known to be right.
-        let range = Request::get(format!("/retrieve/{cid}")).header("Range", "bytes=1000-1999");
-        if let Ok(part) = node.client().send(range)
-            && part.status == 206
-        {
-            let whole = node.client().retrieve(&cid);
-            assert_eq!(content::hex(&content::sha256(&whole.body)), cid, "{lie}");
-            assert!(part.body == whole.body[1000..2000], "{lie}");
+        if ranged {
+            retrieve_part(&node, &cid, &case);
+        } else {
+            let tries = if size <= VERIFIED_FIRST { 1 } else { 3 };
+            retrieve(&node, &cid, tries, &case);
         }
-        retrieve(&node, &cid, lie);
         assert!(
             asked(&liar, "retrieve/2.0.0") > 0,
-            "{lie}: the liar was not asked"
+            "{case}: the liar was not asked"
         );
         // Whoever only lets wait is passed over, and blamed when nobody else was quicker.
         if *lie != "silent" {
-            wait_for(&format!("a bad name for the liar: {lie}"), || {
+            wait_for(&format!("a bad name for the liar: {case}"), || {
                 (score(&node, liar.peer_id()) < 0.0).then_some(())
             });
         }
-        assert!(score(&node, honest.peer_id()) >= 0.0, "{lie}");
+        assert!(score(&node, honest.peer_id()) >= 0.0, "{case}");
     }
 }
 
@@ -248,37 +262,59 @@ fn nothing_goes_round_in_a_ring() {
     let rumoured = keeper(0, 15, 1 << 40);
     let home = knowing(&[&rumoured]).env("NODE_SHARDS", r#"[{"start":0,"end":7}]"#);
     let node = among(&home, &[&rumoured]);
+    let id = node.peer_id();
     let other = home_of_the_others(&node);
     let second = other.start();
-    second.wait_acquainted(&node.peer_id());
-    rumoured.connect(&node.multiaddr(Over::Tcp));
     rumoured.connect(&second.multiaddr(Over::Tcp));
-    let id = node.peer_id();
+    for (one, another) in [(&node, &second), (&second, &node)] {
+        one.wait_acquainted(&another.peer_id());
+        one.wait_acquainted(rumoured.peer_id());
+    }
+    let asker = Js::peer(json!({}));
+    asker.connect(&node.multiaddr(Over::Tcp));
 
-    // What the second node has is not fetched from it for a peer.
+    // What the second node has is not fetched from it for a peer, nor what the rumoured one has: of the second's
+    // shards, and of this node's own.
     let there = content::in_shard(1, 3000, 16, |shard| shard > 7);
-    second.client().keep(&there);
-    let cid = content::hex(&content::sha256(&there));
-    let said = rumoured.ask("take", json!({"peer": id, "cid": cid}));
-    assert_eq!(said["refused"], NOT_FOUND, "{said}");
-    let said = rumoured.call(&id, "blob", json!({"cid": cid}));
-    assert_eq!(said["error"], "Blob not found", "{said}");
-    assert!(!node.has(&cid));
+    let (theirs, ours) = (
+        second.client().keep(&there),
+        held_of(&rumoured, |shard| shard <= 7),
+    );
+    assert!(second.has(&theirs));
+    for cid in [content::hex(&content::sha256(&there)), ours] {
+        let said = asker.ask("take", json!({"peer": id, "cid": cid}));
+        assert_eq!(said["refused"], NOT_FOUND, "{said}");
+        let said = asker.call(&id, "blob", json!({"cid": cid}));
+        assert_eq!(said["error"], "Blob not found", "{said}");
+        assert!(!node.has(&cid));
+    }
+    for name in ["retrieve/2.0.0", "retrieve", "blob"] {
+        assert_eq!(asked(&rumoured, name), 0, "the question went on by {name}");
+    }
     // Nor is a copy handed on to those whose shard it is.
-    let of_others = (0..1000)
-        .find(|&seed| {
-            let which = json!({"seed": seed, "size": 3000});
-            let cid = rumoured.ask("cid", json!({"content": which}));
-            u64::from_str_radix(&cid.as_str().unwrap()[..12], 16).unwrap() % 16 > 7
-        })
-        .unwrap();
+    let of_others = seed_of(&rumoured, |shard| shard > 7);
     let before = second.client().list(1000).len();
-    let said: Value = rumoured.ask(
+    let said: Value = asker.ask(
         "give",
         json!({"peer": id, "content": {"seed": of_others, "size": 3000}}),
     );
     assert_eq!(said["first"]["refused"], NOT_OUR_SHARD, "{said}");
     assert_eq!(second.client().list(1000).len(), before);
+}
+
+/// A seed of 3000 bytes of one of these shards.
+fn seed_of(peer: &Js, wanted: impl Fn(u64) -> bool) -> u64 {
+    let shard = |seed: u64| {
+        let which = json!({"seed": seed, "size": 3000});
+        let cid = peer.ask("cid", json!({"content": which}));
+        u64::from_str_radix(&cid.as_str().unwrap()[..12], 16).unwrap() % 16
+    };
+    (0..1000).find(|&seed| wanted(shard(seed))).unwrap()
+}
+
+/// The CID of a blob of one of these shards that this peer has and nobody else.
+fn held_of(peer: &Js, wanted: impl Fn(u64) -> bool) -> String {
+    hold(peer, seed_of(peer, wanted), 3000, None)
 }
 
 /// A node of the other shards that knows this one.

@@ -140,72 +140,55 @@ impl Cluster {
         self.nodes[at].take().expect("the node was stopped").kill();
     }
 
-    /// Waits until the holders of each shard are running nodes, as many as there shall be copies, and
-    /// all of them name the same. A node that does not hold a shard need not know who does.
+    /// Waits until all nodes that keep a shard name the same holders of it: running nodes, as many as
+    /// there shall be copies.
     pub(crate) fn wait_agreed(&self) -> BTreeMap<u64, BTreeSet<String>> {
         let running: BTreeSet<String> = self.running().map(Running::peer_id).collect();
         // Every shard is kept by at least as many of these.
         let wanted = running.len().min(FACTOR);
-        wait_for("all holders to agree on who holds what", || {
+        wait_for("all nodes to agree on who holds what", || {
             let mut agreed: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
-            let mut said: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
             for node in self.running() {
                 for (shard, holders) in holders(&node.shards())? {
-                    if holders.is_empty() {
-                        continue;
-                    }
-                    said.entry(shard).or_default().insert(node.peer_id());
-                    if *agreed.entry(shard).or_insert_with(|| holders.clone()) != holders {
+                    let right = holders.len() == wanted && holders.is_subset(&running);
+                    if !right || *agreed.entry(shard).or_insert_with(|| holders.clone()) != holders
+                    {
                         return None;
                     }
                 }
             }
-            let all = u64::try_from(agreed.len()).unwrap() == self.shards;
-            let whole = agreed
-                .iter()
-                .all(|(shard, holders)| holders.len() == wanted && holders.is_subset(&said[shard]));
-            (all && whole).then_some(agreed)
+            (u64::try_from(agreed.len()).unwrap() == self.shards).then_some(agreed)
         })
     }
 
     /// Waits until every blob is on every holder of its shard; how long that took.
     pub(crate) fn wait_copied(&self, blobs: &BTreeSet<Blob>) -> Duration {
         let begun = Instant::now();
-        let holders = self.wait_agreed();
         let nodes: BTreeMap<String, &Running> =
             self.running().map(|node| (node.peer_id(), node)).collect();
-        let mut wanting: BTreeSet<(&str, &Blob)> = blobs
-            .iter()
-            .flat_map(|blob| {
-                let holders = holders[&blob.shard].iter();
-                holders.map(move |holder| (holder.as_str(), blob))
-            })
-            .collect();
         loop {
-            for (id, node) in &nodes {
-                let listed = node.client().list(1000);
-                let here: BTreeSet<&str> = listed
-                    .iter()
-                    .filter_map(|row| row["cid"].as_str())
-                    .collect();
-                wanting.retain(|(holder, blob)| holder != id || !here.contains(blob.cid.as_str()));
+            // Both anew each time: who holds what may change meanwhile, and a copy that was seen may go.
+            let holders = self.wait_agreed();
+            let wanting = wanting(blobs, &nodes, &holders);
+            // And those shall have been the holders all the while.
+            if wanting.is_empty() && self.wait_agreed() == holders {
+                return begun.elapsed();
             }
-            let Some((holder, blob)) = wanting.first() else {
-                break;
-            };
             if begun.elapsed() > PATIENCE {
+                let Some((holder, blob)) = wanting.first() else {
+                    panic!("who holds what changes all the time");
+                };
                 let has: Vec<&&Running> =
                     nodes.values().filter(|node| node.has(&blob.cid)).collect();
                 let rows: Vec<Value> = has.iter().map(|node| node.row_of(blob.shard)).collect();
                 panic!(
                     "{} copies are wanting, such as that of {blob:?} at {holder}: {}; those that have it say {rows:?}",
                     wanting.len(),
-                    nodes[*holder].row_of(blob.shard),
+                    nodes[holder].row_of(blob.shard),
                 );
             }
             std::thread::sleep(Duration::from_millis(200));
         }
-        begun.elapsed()
     }
 
     /// Asserts that every running node gives every one of these blobs, whole and right.
@@ -221,7 +204,42 @@ impl Cluster {
     }
 }
 
+/// Which copies are wanting, and at which of the holders.
+fn wanting<'a>(
+    blobs: &'a BTreeSet<Blob>,
+    nodes: &BTreeMap<String, &Running>,
+    holders: &BTreeMap<u64, BTreeSet<String>>,
+) -> Vec<(String, &'a Blob)> {
+    let listed = |node: &Running| -> BTreeSet<String> {
+        let rows = node.client().list(1000).into_iter();
+        rows.filter_map(|row| row["cid"].as_str().map(str::to_owned))
+            .collect()
+    };
+    let here: BTreeMap<&String, _> = nodes.iter().map(|(id, node)| (id, listed(node))).collect();
+    blobs
+        .iter()
+        .flat_map(|blob| {
+            holders[&blob.shard]
+                .iter()
+                .map(move |holder| (holder, blob))
+        })
+        .filter(|(holder, blob)| !here[holder].contains(&blob.cid))
+        .map(|(holder, blob)| (holder.clone(), blob))
+        .collect()
+}
+
 impl Running {
+    /// A counter or gauge of `/metrics`, without labels.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let text = self.client().get("/metrics");
+        let text = String::from_utf8(text.body).unwrap();
+        let line = text
+            .lines()
+            .find(|line| line.split(' ').next() == Some(name))
+            .unwrap_or_else(|| panic!("no {name} in {text}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
     /// What `GET /shards` says.
     pub(crate) fn shards(&self) -> Value {
         let answer = self.client().get("/shards");
