@@ -93,7 +93,7 @@ test-image: build ## build the container image from the built node, run it, stop
 	@.ci/test-image
 
 .PHONY: test-nat
-test-nat: deps ## nodes behind NATs in network namespaces: hole punching and relays (as root)
+test-nat: deps ## nodes behind NATs, and a network cut in two, in network namespaces (as root)
 	@.ci/rocksdb build debug cargo build --locked --bin bytecave
 	@.ci/nat $(ARGS)
 
