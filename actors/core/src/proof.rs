@@ -22,3 +22,6 @@ pub use encoding::PROOF_MAX_BYTES;
 pub use form::{FormError, NODE_ID_MAX_BYTES};
 pub use receipt::{RECEIPT_VERSION, Receipt, StoredBlob};
 pub use verify::{Anchor, Freshness, Question, Reason, Verdict, possession, verify};
+
+#[cfg(test)]
+mod tests;
