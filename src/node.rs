@@ -37,7 +37,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{timeout, timeout_at};
 
 use crate::data_dir::{self, DataDir, DataDirError, Keys};
-use crate::options::{http_options, replicator_options, swarm_options};
+use crate::options::{http_options, proof_options, replicator_options, swarm_options};
 use crate::start_message;
 use crate::telemetry::{self, Telemetry, TelemetryError};
 use crate::wiring::Mailboxes;
@@ -162,15 +162,13 @@ async fn serve(loaded: &Loaded, telemetry: &Telemetry) -> Result<End, NodeError>
     let swarm_options = swarm_options(config, &keys, &mailboxes, &data_dir, metrics)?;
     let store_port = mailboxes.store_port();
     let replicator_port = mailboxes.replicator_port();
+    let proof_port = mailboxes.proof_port();
     let replicator_options = replicator_options(config, &keys, &mailboxes, &data_dir);
+    let proof_options = proof_options(config, &keys, &mailboxes, &data_dir);
     let events = mailboxes.store_events();
     let listeners = mailboxes.part_listeners();
     let watch = |actor| mailboxes.watch(actor);
-    let watches = (
-        watch(ActorName::Store),
-        watch(ActorName::Proof),
-        watch(ActorName::Registry),
-    );
+    let watches = (watch(ActorName::Store), watch(ActorName::Registry));
     let Mailboxes {
         store,
         swarm,
@@ -208,12 +206,13 @@ async fn serve(loaded: &Loaded, telemetry: &Telemetry) -> Result<End, NodeError>
     };
     swarm.run(joined);
     replicator.run(ReplicatorActor::new(replicator_options));
-    proof.run(ProofActor::new(listeners.clone(), watches.1));
-    registry.run(RegistryActor::new(&config.registry, listeners, watches.2));
+    proof.run(ProofActor::new(proof_options));
+    registry.run(RegistryActor::new(&config.registry, listeners, watches.1));
     // The HTTP actor is ours and just started: it is there to be asked.
     let routes = OpenRoutes {
         store: store_port,
         replicator: replicator_port,
+        proof: proof_port,
     };
     let _ = ports::ask(&open, routes).await;
     announce(config, &peer_id, bound);

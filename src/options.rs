@@ -8,6 +8,7 @@ use bytecave_core::PeerId;
 use bytecave_http::{HttpOptions, HttpSettings};
 use bytecave_messages::budget::ActorName;
 use bytecave_messages::store::STOP_GRACE;
+use bytecave_proof::ProofOptions;
 use bytecave_replicator::ReplicatorOptions;
 use bytecave_swarm::{NetworkMetrics, SwarmOptions};
 
@@ -83,6 +84,27 @@ pub(crate) fn replicator_options(
         swarm: mailboxes.swarm_port(),
         events: mailboxes.replicator_events(),
         watch: mailboxes.watch(ActorName::Replicator),
+    }
+}
+
+/// What the prover is told.
+pub(crate) fn proof_options(
+    config: &Config,
+    keys: &Keys,
+    mailboxes: &Mailboxes,
+    data_dir: &DataDir,
+) -> ProofOptions {
+    ProofOptions {
+        identity: Arc::clone(&keys.identity),
+        node_id: node_id(config, &keys.identity.peer_id()),
+        settings: config.proof.clone(),
+        networked: config.p2p.enabled,
+        directory: data_dir.root().join(NETWORK_DIR),
+        budget: mailboxes.proof.budget.clone(),
+        store: mailboxes.store_port(),
+        swarm: mailboxes.swarm_port(),
+        events: mailboxes.proof_events(),
+        watch: mailboxes.watch(ActorName::Proof),
     }
 }
 

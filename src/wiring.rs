@@ -11,7 +11,8 @@ use bytecave_http::HttpActor;
 use bytecave_messages::budget::{ActorName, Budget};
 use bytecave_messages::lifecycle::{DeathWatch, PartChanged, Stop};
 use bytecave_messages::ports::{
-    ReplicatorEvents, ReplicatorPort, StoreEvents, StorePort, SwarmEvents, SwarmPort,
+    ProofEvents, ProofPort, ReplicatorEvents, ReplicatorPort, StoreEvents, StorePort, SwarmEvents,
+    SwarmPort,
 };
 use bytecave_proof::ProofActor;
 use bytecave_registry::RegistryActor;
@@ -117,6 +118,11 @@ impl Mailboxes {
         ReplicatorPort::new(&self.replicator.address, self.replicator.budget.clone())
     }
 
+    /// The way to proofs and audits.
+    pub(crate) fn proof_port(&self) -> ProofPort {
+        ProofPort::new(&self.proof.address, self.proof.budget.clone())
+    }
+
     /// Where the swarm's events go.
     pub(crate) fn swarm_events(&self) -> SwarmEvents {
         let replicator = &self.replicator.address;
@@ -130,6 +136,7 @@ impl Mailboxes {
             have_list: replicator.clone().recipient(),
             replica: replicator.clone().recipient(),
             sync: replicator.clone().recipient(),
+            challenge: self.proof.address.clone().recipient(),
             store: replicator.clone().recipient(),
         }
     }
@@ -137,7 +144,21 @@ impl Mailboxes {
     /// Where the replicator's events go.
     pub(crate) fn replicator_events(&self) -> ReplicatorEvents {
         ReplicatorEvents {
+            changed: vec![
+                self.http.address.clone().recipient(),
+                self.proof.address.clone().recipient(),
+            ],
+            possession: vec![self.proof.address.clone().recipient()],
+            part: self.part_listeners(),
+        }
+    }
+
+    /// Where the prover's events go.
+    pub(crate) fn proof_events(&self) -> ProofEvents {
+        ProofEvents {
             changed: vec![self.http.address.clone().recipient()],
+            finished: vec![self.replicator.address.clone().recipient()],
+            opened: self.replicator.address.clone().recipient(),
             part: self.part_listeners(),
         }
     }
@@ -150,6 +171,7 @@ impl Mailboxes {
                 self.http.address.clone().recipient(),
                 self.swarm.address.clone().recipient(),
                 self.replicator.address.clone().recipient(),
+                self.proof.address.clone().recipient(),
             ],
             part: self.part_listeners(),
         }

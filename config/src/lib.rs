@@ -36,7 +36,9 @@ pub use network::{
 };
 pub use origin::{Layer, Origin};
 pub use problem::{Problem, Problems, Setting};
-pub use sections::{Actor, Actors, Config, Http, Log, Node, P2p, Registry, Replication, Store};
+pub use sections::{
+    Actor, Actors, Config, Http, Log, Node, P2p, Proof, Registry, Replication, Store,
+};
 pub use setting::Mismatch;
 pub use units::{ByteSize, Ratio, TimeSpan};
 pub use words::{

@@ -199,6 +199,21 @@ section! {
         repairs_at_once: u32 => "1" to "64",
         repair_bytes_per_second: ByteSize => "64KiB" to "1TiB",
         stranger_quota: Ratio => "0.0" to "1.0",
+        hold: TimeSpan => "1s" to "365d",
+    }
+}
+
+section! {
+    /// Proofs of storage, audits and the scrub.
+    Proof("proof") {
+        audits_per_day: u32 => "0" to "1000000",
+        audit_timeout: TimeSpan => "100ms" to "10m",
+        contained_interval: TimeSpan => "1s" to "1d",
+        audit_history: u32 => "100" to "1000000",
+        challenges_per_second: u32 => "1" to "1000000",
+        challenges_per_second_per_peer: u32 => "1" to "1000000",
+        scrub_period: TimeSpan => "0s" to "3650d",
+        scrub_bytes_per_second: ByteSize => "64KiB" to "1TiB",
     }
 }
 
@@ -262,6 +277,8 @@ pub struct Config {
     pub p2p: P2p,
     /// Copies on other nodes.
     pub replication: Replication,
+    /// Proofs of storage, audits and the scrub.
+    pub proof: Proof,
     /// The chain.
     pub registry: Registry,
     /// The limits of the actors.
@@ -277,6 +294,7 @@ pub(crate) const SECTIONS: &[(&str, &[Field])] = &[
     ("store", Store::FIELDS),
     ("p2p", P2p::FIELDS),
     ("replication", Replication::FIELDS),
+    ("proof", Proof::FIELDS),
     ("registry", Registry::FIELDS),
     ("actors.store", Actor::FIELDS),
     ("actors.swarm", Actor::FIELDS),

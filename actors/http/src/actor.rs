@@ -9,6 +9,7 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Respon
 use actix_server::ServerHandle;
 use bytecave_messages::http::{CloseRoutes, OpenRoutes};
 use bytecave_messages::lifecycle::{DeathWatch, PartChanged, Stop};
+use bytecave_messages::proof::ProofChanged;
 use bytecave_messages::replicator::ReplicatorChanged;
 use bytecave_messages::store::StoreChanged;
 use bytecave_messages::swarm::SwarmChanged;
@@ -113,7 +114,7 @@ impl Handler<OpenRoutes> for HttpActor {
     type Result = ();
 
     fn handle(&mut self, ports: OpenRoutes, _: &mut Self::Context) {
-        self.shared.open(ports.store, ports.replicator);
+        self.shared.open(ports);
     }
 }
 
@@ -131,6 +132,12 @@ impl Handler<ReplicatorChanged> for HttpActor {
     fn handle(&mut self, ReplicatorChanged(snapshot): ReplicatorChanged, _: &mut Self::Context) {
         self.shared.set_copies(snapshot);
     }
+}
+
+impl Handler<ProofChanged> for HttpActor {
+    type Result = ();
+
+    fn handle(&mut self, _: ProofChanged, _: &mut Self::Context) {}
 }
 
 impl Handler<CloseRoutes> for HttpActor {

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use bytecave_core::{BlobCid, PeerId, ShardId, ShardSet};
 use bytecave_messages::budget::{ActorName, Budget};
+use bytecave_messages::http::OpenRoutes;
 use bytecave_messages::lifecycle::{PartChanged, PartState};
 use bytecave_messages::memory::ByteBudget;
-use bytecave_messages::ports::{ReplicatorPort, StorePort};
+use bytecave_messages::ports::{ProofPort, ReplicatorPort, StorePort};
 use bytecave_messages::rate::HostRates;
 use bytecave_messages::replicator::{ReplicatorSnapshot, ShardReplication};
 use bytecave_messages::store::{StoreError, StoreSnapshot};
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     phase: AtomicU8,
     store: OnceLock<StorePort>,
     replicator: OnceLock<ReplicatorPort>,
+    proof: OnceLock<ProofPort>,
     /// A port call found the store gone.
     store_gone: AtomicBool,
     view: RwLock<Option<Arc<StoreView>>>,
@@ -129,6 +131,7 @@ impl Shared {
             phase: AtomicU8::new(Phase::Starting as u8),
             store: OnceLock::new(),
             replicator: OnceLock::new(),
+            proof: OnceLock::new(),
             network: RwLock::new(None),
             copies: RwLock::new(None),
             registries: options.registries.clone(),
@@ -147,8 +150,11 @@ impl Shared {
         }
     }
 
-    pub(crate) fn open(&self, store: StorePort, replicator: ReplicatorPort) {
-        if self.store.set(store).is_err() || self.replicator.set(replicator).is_err() {
+    pub(crate) fn open(&self, ports: OpenRoutes) {
+        let set = self.store.set(ports.store).is_ok()
+            && self.replicator.set(ports.replicator).is_ok()
+            && self.proof.set(ports.proof).is_ok();
+        if !set {
             tracing::warn!("the routes are open already");
         }
         // A node on its way down does not come back.
@@ -172,6 +178,11 @@ impl Shared {
     /// The way to blobs that peers have.
     pub(crate) fn replicator(&self) -> Result<&ReplicatorPort, Problem> {
         self.replicator.get().ok_or_else(recovering)
+    }
+
+    /// The way to proofs and audits.
+    pub(crate) fn proof(&self) -> Result<&ProofPort, Problem> {
+        self.proof.get().ok_or_else(recovering)
     }
 
     /// The problem that a port's error is, remembering that a store which is gone is gone.

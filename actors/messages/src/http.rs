@@ -6,7 +6,7 @@
 
 use actix::Message;
 
-use crate::ports::{ReplicatorPort, StorePort};
+use crate::ports::{ProofPort, ReplicatorPort, StorePort};
 
 /// Command: the node is up, the routes may be served. Until then all but `/live` answer 503.
 #[derive(Debug, Message)]
@@ -16,6 +16,8 @@ pub struct OpenRoutes {
     pub store: StorePort,
     /// The way to blobs that peers have.
     pub replicator: ReplicatorPort,
+    /// The way to proofs and audits.
+    pub proof: ProofPort,
 }
 
 /// Command: the node is going down. `/ready` turns 503 at once; requests are still served.

@@ -4,6 +4,7 @@
 //! one `Result`. It is built of [`Recipient`]s, never of an `Addr` of a concrete actor: who answers
 //! is not the caller's business, and a test can answer.
 
+mod proof;
 mod replicator;
 mod store;
 mod swarm;
@@ -11,13 +12,15 @@ mod swarm;
 use actix::{Message, Recipient};
 
 use crate::lifecycle::{PartChanged, Stop};
+use crate::proof::{PossessionWanted, ProofError};
 use crate::replicator::{FetchError, PlaceError, ReplicatorChanged};
 use crate::store::{BlobStored, StoreChanged, StoreError};
 use crate::swarm::{
-    InboundHaveList, InboundReplica, InboundRetrieve, InboundStore, InboundSync, SwarmChanged,
-    SwarmError,
+    InboundChallenge, InboundHaveList, InboundReplica, InboundRetrieve, InboundStore, InboundSync,
+    SwarmChanged, SwarmError,
 };
 
+pub use proof::{ProofEvents, ProofPort};
 pub use replicator::ReplicatorPort;
 pub use store::StorePort;
 pub use swarm::SwarmPort;
@@ -37,6 +40,8 @@ pub struct SwarmEvents {
     pub replica: Recipient<InboundReplica>,
     /// Answers who compares.
     pub sync: Recipient<InboundSync>,
+    /// Answers who wants proof.
+    pub challenge: Recipient<InboundChallenge>,
     /// Answers who stores.
     pub store: Recipient<InboundStore>,
 }
@@ -87,6 +92,8 @@ impl StoreEvents {
 pub struct ReplicatorEvents {
     /// Hears how copies are.
     pub changed: Vec<Recipient<ReplicatorChanged>>,
+    /// Finds out whether a peer holds a blob.
+    pub possession: Vec<Recipient<PossessionWanted>>,
     /// Hears of the actor's condition.
     pub part: Vec<Recipient<PartChanged>>,
 }
@@ -122,7 +129,7 @@ macro_rules! unavailable {
         }
     )+};
 }
-unavailable!(StoreError, SwarmError, FetchError, PlaceError);
+unavailable!(StoreError, SwarmError, FetchError, PlaceError, ProofError);
 
 /// Sends and awaits the answer. The bound on what waits is the permit inside the message.
 #[expect(

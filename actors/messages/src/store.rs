@@ -4,6 +4,7 @@
 //! gives them back, and says how it is.
 
 mod copies;
+mod possession;
 mod state;
 
 use std::any::Any;
@@ -22,6 +23,9 @@ use crate::budget::{Full, Permit};
 pub use copies::{
     AdvanceOutbox, BlockedPage, CheckBlobs, DIGESTS_LIMIT, ListBlocked, ListDigests,
     ListOutboxShards, OutboxEntry, OutboxKind, ReadOutbox, RenewTombstones, SetBlocked, Standing,
+};
+pub use possession::{
+    ListDamaged, ReadLeaves, RestoreBlob, RetireBlob, SampleBlob, ScrubBlobs, Scrubbed,
 };
 pub use state::{STOP_GRACE, ShardCounters, StoreChanged, StoreCondition, StoreSnapshot};
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Message;
+use bytecave_core::proof::{Challenge, Proof};
 use bytecave_core::{BlobCid, BlobRoot, PeerId};
 use thiserror::Error;
 
@@ -22,9 +23,9 @@ use crate::replicator::BlobFacts;
 use crate::sync::{SyncAnswer, SyncRequest};
 
 pub use inbound::{
-    Answer, HAVE_LIST_LIMIT, HaveList, HaveListAsk, InboundHaveList, InboundReplica,
-    InboundRetrieve, InboundStore, InboundSync, Kept, Offer, Origin, Refusal, RefusalKind,
-    ReplicaBody, ServedBlob, StatedBlob,
+    Answer, HAVE_LIST_LIMIT, HaveList, HaveListAsk, InboundChallenge, InboundHaveList,
+    InboundReplica, InboundRetrieve, InboundStore, InboundSync, Kept, Offer, Origin, Refusal,
+    RefusalKind, ReplicaBody, ServedBlob, StatedBlob,
 };
 pub use view::{
     Announced, ConnectionKind, HolePunching, LinkView, PeerInfo, PeerView, Reachability,
@@ -164,6 +165,21 @@ pub struct AskSync {
     pub peer: PeerId,
     /// What.
     pub request: SyncRequest,
+    /// The permit.
+    pub permit: Permit,
+}
+
+/// Command: challenge `peer` to show that it holds a blob. The answer is well-formed and nothing else: it may be
+/// of another blob, or no proof at all.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Proof, SwarmError>")]
+pub struct ChallengePeer {
+    /// Whom.
+    pub peer: PeerId,
+    /// What is asked.
+    pub challenge: Challenge,
+    /// The time it has for the answer, once it is connected.
+    pub patience: Duration,
     /// The permit.
     pub permit: Permit,
 }

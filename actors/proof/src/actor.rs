@@ -1,37 +1,29 @@
 //! The actor's shell.
 
-use actix::{Actor, ActorContext, Context, Handler, Recipient};
+use actix::{Actor, ActorContext, Context, Handler, ResponseFuture};
+use bytecave_core::proof::Proof;
 use bytecave_messages::budget::ActorName;
-use bytecave_messages::lifecycle::{DeathWatch, PartChanged, PartState, Stop};
+use bytecave_messages::lifecycle::{PartChanged, PartState, Stop};
 use bytecave_messages::ports::notify;
+use bytecave_messages::proof::{
+    AuditPage, ListAudits, MakeProof, PossessionWanted, ProofError, ScrubView, StartScrub,
+};
+use bytecave_messages::replicator::ReplicatorChanged;
+use bytecave_messages::store::StoreChanged;
+use bytecave_messages::swarm::InboundChallenge;
 
-/// The shell; it reports itself disabled and has nothing else to do yet.
+use crate::options::ProofOptions;
+
+/// The shell.
 #[derive(Debug)]
 pub struct ProofActor {
-    reason: String,
-    listeners: Vec<Recipient<PartChanged>>,
-    watch: DeathWatch,
+    options: ProofOptions,
 }
 
 impl ProofActor {
-    /// A shell that reports to `listeners`.
-    pub fn new(listeners: Vec<Recipient<PartChanged>>, watch: DeathWatch) -> Self {
-        let reason = "this version does not answer or make challenges yet; nothing needs to be set";
-        Self {
-            reason: reason.to_owned(),
-            listeners,
-            watch,
-        }
-    }
-
-    fn tell(&self, state: PartState) {
-        notify(
-            &self.listeners,
-            &PartChanged {
-                actor: ActorName::Proof,
-                state,
-            },
-        );
+    /// A shell.
+    pub fn new(options: ProofOptions) -> Self {
+        Self { options }
     }
 }
 
@@ -39,18 +31,52 @@ impl Actor for ProofActor {
     type Context = Context<Self>;
 
     fn started(&mut self, _: &mut Self::Context) {
-        tracing::info!(reason = self.reason, "proof disabled");
-        self.tell(PartState::Disabled {
-            reason: self.reason.clone(),
-        });
+        let changed = PartChanged {
+            actor: ActorName::Proof,
+            state: PartState::Ready,
+        };
+        notify(&self.options.events.part, &changed);
     }
+}
+
+macro_rules! later {
+    ($($message:ident -> $reply:ty;)+) => {$(
+        impl Handler<$message> for ProofActor {
+            type Result = ResponseFuture<Result<$reply, ProofError>>;
+
+            fn handle(&mut self, _: $message, _: &mut Self::Context) -> Self::Result {
+                Box::pin(async { Err(ProofError::Unavailable) })
+            }
+        }
+    )+};
+}
+later! {
+    MakeProof -> Proof;
+    ListAudits -> AuditPage;
+    StartScrub -> ScrubView;
+}
+
+macro_rules! heard {
+    ($($message:ident;)+) => {$(
+        impl Handler<$message> for ProofActor {
+            type Result = ();
+
+            fn handle(&mut self, _: $message, _: &mut Self::Context) {}
+        }
+    )+};
+}
+heard! {
+    InboundChallenge;
+    PossessionWanted;
+    ReplicatorChanged;
+    StoreChanged;
 }
 
 impl Handler<Stop> for ProofActor {
     type Result = ();
 
     fn handle(&mut self, _: Stop, context: &mut Self::Context) {
-        self.watch.disarm();
+        self.options.watch.disarm();
         context.stop();
     }
 }

@@ -1,5 +1,7 @@
-//! `ProofActor`: proofs of storage and audits. None in this version: it says so.
+//! `ProofActor`: proofs of storage, audits and the scrub.
 
 mod actor;
+mod options;
 
 pub use actor::ProofActor;
+pub use options::ProofOptions;

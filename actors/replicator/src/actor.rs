@@ -9,6 +9,7 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, ResponseFuture}
 use bytecave_messages::budget::ActorName;
 use bytecave_messages::lifecycle::{DeathWatch, PartChanged, PartState, Stop};
 use bytecave_messages::ports::{ReplicatorEvents, StorePort, SwarmPort, notify};
+use bytecave_messages::proof::{AuditFinished, ChallengeOpened};
 use bytecave_messages::replicator::ReplicatorChanged;
 use bytecave_messages::store::{BlobStored, StoreChanged};
 use bytecave_messages::swarm::SwarmChanged;
@@ -191,6 +192,18 @@ impl Handler<SwarmChanged> for ReplicatorActor {
     fn handle(&mut self, SwarmChanged(snapshot): SwarmChanged, _: &mut Self::Context) {
         self.holders.set_network(snapshot);
     }
+}
+
+impl Handler<AuditFinished> for ReplicatorActor {
+    type Result = ();
+
+    fn handle(&mut self, _: AuditFinished, _: &mut Self::Context) {}
+}
+
+impl Handler<ChallengeOpened> for ReplicatorActor {
+    type Result = ();
+
+    fn handle(&mut self, _: ChallengeOpened, _: &mut Self::Context) {}
 }
 
 impl Handler<Stop> for ReplicatorActor {

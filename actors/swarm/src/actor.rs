@@ -6,12 +6,14 @@ use std::time::Duration;
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, WrapFuture,
 };
+use bytecave_core::proof::Proof;
 use bytecave_messages::budget::ActorName;
 use bytecave_messages::lifecycle::{DeathWatch, PartChanged, PartState, Stop};
 use bytecave_messages::ports::{SwarmEvents, notify};
 use bytecave_messages::store::StoreChanged;
 use bytecave_messages::swarm::{
-    AskSync, RemoteBlob, ReplicaSent, RetrieveFromPeer, SendReplica, SetAdmission, SwarmError,
+    AskSync, ChallengePeer, RemoteBlob, ReplicaSent, RetrieveFromPeer, SendReplica, SetAdmission,
+    SwarmError,
 };
 use bytecave_messages::sync::SyncAnswer;
 use tokio::time::timeout;
@@ -158,6 +160,14 @@ impl Handler<AskSync> for SwarmActor {
             let _permit = permit;
             client.sync(peer, &request).await
         })
+    }
+}
+
+impl Handler<ChallengePeer> for SwarmActor {
+    type Result = ResponseFuture<Result<Proof, SwarmError>>;
+
+    fn handle(&mut self, _: ChallengePeer, _: &mut Self::Context) -> Self::Result {
+        Box::pin(async { Err(SwarmError::Unavailable) })
     }
 }
 

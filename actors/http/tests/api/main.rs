@@ -8,6 +8,7 @@ mod client;
 mod copies;
 mod documents;
 mod errors;
+mod fake_proof;
 mod fake_replicator;
 mod fake_store;
 mod fetched;

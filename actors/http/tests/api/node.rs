@@ -11,7 +11,7 @@ use bytecave_http::{BindError, HttpActor, HttpOptions, HttpSettings};
 use bytecave_messages::budget::{ActorName, Budget};
 use bytecave_messages::http::OpenRoutes;
 use bytecave_messages::lifecycle::{DeathWatch, PartChanged, PartState};
-use bytecave_messages::ports::{ReplicatorPort, StorePort};
+use bytecave_messages::ports::{ProofPort, ReplicatorPort, StorePort};
 use bytecave_messages::replicator::{ReplicatorChanged, ReplicatorSnapshot};
 use bytecave_messages::store::StoreChanged;
 use bytecave_messages::swarm::{SwarmChanged, SwarmSnapshot};
@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use crate::client::{Answer, Request};
+use crate::fake_proof::ProofFake;
 use crate::fake_replicator::{FakeReplicator, ReplicatorFake};
 use crate::fake_store::{FakeActor, FakeStore};
 
@@ -143,7 +144,12 @@ impl Node {
         let store = StorePort::new(&self.fake, self.store_budget.clone());
         let budget = self.replicator_budget.clone();
         let replicator = ReplicatorPort::new(&self.fake_replicator, budget);
-        let routes = OpenRoutes { store, replicator };
+        let proof = ProofPort::new(&ProofFake::begin(), Budget::new(ActorName::Proof, 64));
+        let routes = OpenRoutes {
+            store,
+            replicator,
+            proof,
+        };
         self.actor.send(routes).await.unwrap();
     }
 

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Recipient};
+use bytecave_core::proof::{Challenge, Statement};
 use bytecave_core::{BlobCid, Digest, ShardId};
 
 use super::ask;
@@ -12,8 +14,9 @@ use crate::budget::{Budget, Share};
 use crate::store::{
     AdvanceOutbox, BlobInfo, BlobPage, BlobRead, BlockedPage, ByteRange, CheckBlobs,
     CollectGarbage, DeleteBlob, GcReport, GetBlob, GetBlobInfo, ListBlobs, ListBlocked, ListCursor,
-    ListDigests, ListOutboxShards, NewBlob, OutboxEntry, PutBlob, ReadOutbox, ReadTransit,
-    RenewTombstones, RotateKeys, RotationReport, SetBlocked, SetPin, Standing, StoreError, Stored,
+    ListDamaged, ListDigests, ListOutboxShards, NewBlob, OutboxEntry, PutBlob, ReadLeaves,
+    ReadOutbox, ReadTransit, RenewTombstones, RestoreBlob, RetireBlob, RotateKeys, RotationReport,
+    SampleBlob, ScrubBlobs, Scrubbed, SetBlocked, SetPin, Standing, StoreError, Stored,
     TransitHold, UseNonce,
 };
 use crate::sync::ListedDigest;
@@ -40,6 +43,12 @@ pub struct StorePort {
     renew: Recipient<RenewTombstones>,
     block: Recipient<SetBlocked>,
     blocked: Recipient<ListBlocked>,
+    leaves: Recipient<ReadLeaves>,
+    sample: Recipient<SampleBlob>,
+    scrub: Recipient<ScrubBlobs>,
+    damaged: Recipient<ListDamaged>,
+    retire: Recipient<RetireBlob>,
+    restore: Recipient<RestoreBlob>,
 }
 
 impl StorePort {
@@ -64,7 +73,13 @@ impl StorePort {
             + Handler<CheckBlobs>
             + Handler<RenewTombstones>
             + Handler<SetBlocked>
-            + Handler<ListBlocked>,
+            + Handler<ListBlocked>
+            + Handler<ReadLeaves>
+            + Handler<SampleBlob>
+            + Handler<ScrubBlobs>
+            + Handler<ListDamaged>
+            + Handler<RetireBlob>
+            + Handler<RestoreBlob>,
         A::Context: ToEnvelope<A, PutBlob>
             + ToEnvelope<A, GetBlob>
             + ToEnvelope<A, GetBlobInfo>
@@ -82,7 +97,13 @@ impl StorePort {
             + ToEnvelope<A, CheckBlobs>
             + ToEnvelope<A, RenewTombstones>
             + ToEnvelope<A, SetBlocked>
-            + ToEnvelope<A, ListBlocked>,
+            + ToEnvelope<A, ListBlocked>
+            + ToEnvelope<A, ReadLeaves>
+            + ToEnvelope<A, SampleBlob>
+            + ToEnvelope<A, ScrubBlobs>
+            + ToEnvelope<A, ListDamaged>
+            + ToEnvelope<A, RetireBlob>
+            + ToEnvelope<A, RestoreBlob>,
     {
         Self {
             budget,
@@ -104,6 +125,12 @@ impl StorePort {
             renew: address.clone().recipient(),
             block: address.clone().recipient(),
             blocked: address.clone().recipient(),
+            leaves: address.clone().recipient(),
+            sample: address.clone().recipient(),
+            scrub: address.clone().recipient(),
+            damaged: address.clone().recipient(),
+            retire: address.clone().recipient(),
+            restore: address.clone().recipient(),
         }
     }
 
@@ -306,6 +333,73 @@ impl StorePort {
             permit,
         };
         ask(&self.blocked, message).await?
+    }
+
+    /// The leaves of a blob that a challenge asks for, with their paths.
+    pub async fn read_leaves(
+        &self,
+        share: Share,
+        challenge: Challenge,
+    ) -> Result<Statement, StoreError> {
+        let permit = self.budget.try_acquire(share, "read_leaves")?;
+        ask(&self.leaves, ReadLeaves { challenge, permit }).await?
+    }
+
+    /// A sound blob of a shard by lot: `point` and `pick` are random.
+    pub async fn sample(
+        &self,
+        shard: ShardId,
+        point: [u8; 32],
+        pick: u64,
+    ) -> Result<Option<BlobInfo>, StoreError> {
+        let permit = self.budget.try_acquire(Share::Repair, "sample")?;
+        let message = SampleBlob {
+            shard,
+            point,
+            pick,
+            permit,
+        };
+        ask(&self.sample, message).await?
+    }
+
+    /// Reads the next blobs whole and quarantines what is damaged.
+    pub async fn scrub(
+        &self,
+        after: Option<ListCursor>,
+        enough_bytes: u64,
+        bytes_per_second: u64,
+    ) -> Result<Scrubbed, StoreError> {
+        let permit = self.budget.try_acquire(Share::Repair, "scrub")?;
+        let message = ScrubBlobs {
+            after,
+            enough_bytes,
+            bytes_per_second,
+            permit,
+        };
+        ask(&self.scrub, message).await?
+    }
+
+    /// Blobs that are quarantined, some of them if there are many.
+    pub async fn damaged(&self, limit: usize) -> Result<Vec<BlobCid>, StoreError> {
+        let permit = self.budget.try_acquire(Share::Repair, "list_damaged")?;
+        ask(&self.damaged, ListDamaged { limit, permit }).await?
+    }
+
+    /// Lets a copy go that is needed no longer; whether it was here.
+    pub async fn retire(&self, cid: BlobCid, keep_for: Duration) -> Result<bool, StoreError> {
+        let permit = self.budget.try_acquire(Share::Repair, "retire")?;
+        let message = RetireBlob {
+            cid,
+            keep_for,
+            permit,
+        };
+        ask(&self.retire, message).await?
+    }
+
+    /// Takes a copy back that was let go; whether there was one.
+    pub async fn restore(&self, share: Share, cid: BlobCid) -> Result<bool, StoreError> {
+        let permit = self.budget.try_acquire(share, "restore")?;
+        ask(&self.restore, RestoreBlob { cid, permit }).await?
     }
 }
 

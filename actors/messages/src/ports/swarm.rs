@@ -1,9 +1,11 @@
 //! The way to the network.
 
 use std::fmt;
+use std::time::Duration;
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Recipient};
+use bytecave_core::proof::{Challenge, Proof};
 use bytecave_core::{BlobCid, PeerId};
 
 use super::ask;
@@ -12,8 +14,8 @@ use crate::budget::{Budget, Share};
 use crate::cancel::cancellation;
 use crate::replicator::BlobFacts;
 use crate::swarm::{
-    Admission, AskSync, RemoteBlob, ReplicaSent, RetrieveFromPeer, SendReplica, SetAdmission,
-    SwarmError,
+    Admission, AskSync, ChallengePeer, RemoteBlob, ReplicaSent, RetrieveFromPeer, SendReplica,
+    SetAdmission, SwarmError,
 };
 use crate::sync::{SyncAnswer, SyncRequest};
 
@@ -24,6 +26,7 @@ pub struct SwarmPort {
     retrieve: Recipient<RetrieveFromPeer>,
     replica: Recipient<SendReplica>,
     sync: Recipient<AskSync>,
+    challenge: Recipient<ChallengePeer>,
     admission: Recipient<SetAdmission>,
 }
 
@@ -35,10 +38,12 @@ impl SwarmPort {
             + Handler<RetrieveFromPeer>
             + Handler<SendReplica>
             + Handler<AskSync>
+            + Handler<ChallengePeer>
             + Handler<SetAdmission>,
         A::Context: ToEnvelope<A, RetrieveFromPeer>
             + ToEnvelope<A, SendReplica>
             + ToEnvelope<A, AskSync>
+            + ToEnvelope<A, ChallengePeer>
             + ToEnvelope<A, SetAdmission>,
     {
         Self {
@@ -46,6 +51,7 @@ impl SwarmPort {
             retrieve: address.clone().recipient(),
             replica: address.clone().recipient(),
             sync: address.clone().recipient(),
+            challenge: address.clone().recipient(),
             admission: address.clone().recipient(),
         }
     }
@@ -89,6 +95,23 @@ impl SwarmPort {
             permit,
         };
         ask(&self.replica, message).await?
+    }
+
+    /// Challenges `peer` to show that it holds a blob, and gives it this time for the answer.
+    pub async fn challenge(
+        &self,
+        peer: PeerId,
+        challenge: Challenge,
+        patience: Duration,
+    ) -> Result<Proof, SwarmError> {
+        let permit = self.budget.try_acquire(Share::Repair, "challenge")?;
+        let message = ChallengePeer {
+            peer,
+            challenge,
+            patience,
+            permit,
+        };
+        ask(&self.challenge, message).await?
     }
 
     /// Asks `peer` what it holds.

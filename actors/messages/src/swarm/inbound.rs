@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use actix::Message;
+use bytecave_core::proof::{Challenge, Proof};
 use bytecave_core::{BlobCid, BlobRoot, PeerId, StoreAuthorization};
 use bytes::Bytes;
 use thiserror::Error;
@@ -321,6 +322,20 @@ pub struct InboundSync {
     pub request: SyncRequest,
     /// Where the answer goes.
     pub answer: Answer<Result<SyncAnswer, Refusal>>,
+    /// The permit.
+    pub permit: Permit,
+}
+
+/// Event: a peer wants proof that a blob is here.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct InboundChallenge {
+    /// Who asks.
+    pub from: PeerId,
+    /// What is asked.
+    pub challenge: Challenge,
+    /// Where the proof goes.
+    pub answer: Answer<Result<Proof, Refusal>>,
     /// The permit.
     pub permit: Permit,
 }

@@ -77,6 +77,7 @@ impl Node {
             swarm: swarm.port(),
             events: ReplicatorEvents {
                 changed: vec![listener.clone().recipient()],
+                possession: Vec::new(),
                 part: vec![listener.recipient()],
             },
             watch: DeathWatch::new(ActorName::Replicator, sender),

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use actix::{Actor, Context, Handler, ResponseFuture};
+use bytecave_core::proof::Statement;
 use bytecave_core::{BlobCid, Commitment, Digest, ShardId, tree};
 use bytecave_messages::body::BlobBody;
 use bytecave_messages::budget::{ActorName, Budget};
@@ -15,9 +16,10 @@ use bytecave_messages::ports::StorePort;
 use bytecave_messages::store::{
     BlobInfo, BlobPage, BlobRead, BlockedPage, ByteRange, CheckBlobs, CollectGarbage, DeleteBlob,
     Durability, Foreign, GcReport, GetBlob, GetBlobInfo, InTransit, ListBlobs, ListBlocked,
-    ListCursor, ListDigests, NewBlob, OutboxEntry, OutboxKind, PutBlob, ReadTransit,
-    RenewTombstones, RotateKeys, RotationReport, SetBlocked, SetPin, Standing, StoreError, Stored,
-    TransitHold, UseNonce, Word,
+    ListCursor, ListDamaged, ListDigests, NewBlob, OutboxEntry, OutboxKind, PutBlob, ReadLeaves,
+    ReadTransit, RenewTombstones, RestoreBlob, RetireBlob, RotateKeys, RotationReport, SampleBlob,
+    ScrubBlobs, Scrubbed, SetBlocked, SetPin, Standing, StoreError, Stored, TransitHold, UseNonce,
+    Word,
 };
 use bytecave_messages::sync::ListedDigest;
 use bytes::Bytes;
@@ -465,4 +467,10 @@ never_asked! {
     RotateKeys -> RotationReport;
     SetBlocked -> bool;
     ListBlocked -> BlockedPage;
+    ReadLeaves -> Statement;
+    SampleBlob -> Option<BlobInfo>;
+    ScrubBlobs -> Scrubbed;
+    ListDamaged -> Vec<BlobCid>;
+    RetireBlob -> bool;
+    RestoreBlob -> bool;
 }

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler, ResponseFuture};
+use bytecave_core::proof::Proof;
 use bytecave_core::{BlobCid, BlobRoot, PeerId};
 use bytecave_messages::body::{BlobBody, BodyError, BodySender, ReceiverGone, stream};
 use bytecave_messages::budget::{ActorName, Budget, Permit, Share};
 use bytecave_messages::ports::SwarmPort;
 use bytecave_messages::swarm::{
-    Admission, AskSync, RefusalKind, RemoteBlob, ReplicaSent, RetrieveFromPeer, SendReplica,
-    SetAdmission, SwarmError,
+    Admission, AskSync, ChallengePeer, RefusalKind, RemoteBlob, ReplicaSent, RetrieveFromPeer,
+    SendReplica, SetAdmission, SwarmError,
 };
 use bytecave_messages::sync::SyncAnswer;
 use bytes::Bytes;
@@ -379,6 +380,14 @@ impl Handler<SendReplica> for SwarmFake {
                     .unwrap_or(Err(SwarmError::Unavailable)),
             }
         })
+    }
+}
+
+impl Handler<ChallengePeer> for SwarmFake {
+    type Result = ResponseFuture<Result<Proof, SwarmError>>;
+
+    fn handle(&mut self, asked: ChallengePeer, _: &mut Self::Context) -> Self::Result {
+        panic!("the replicator challenges nobody: {asked:?}");
     }
 }
 

@@ -5,13 +5,14 @@
 use std::sync::Mutex;
 
 use actix::{Actor, Context, Handler, ResponseFuture};
+use bytecave_core::proof::Proof;
 use bytecave_core::{BlobCid, ShardRange, tree};
 use bytecave_messages::body::{BlobBody, BodySender};
 use bytecave_messages::budget::Budget;
 use bytecave_messages::store::{InTransit, StoreCondition};
 use bytecave_messages::swarm::{
-    Admission, Answer, AskSync, InboundReplica, Offer, PeerView, RemoteBlob, ReplicaBody,
-    ReplicaSent, RetrieveFromPeer, SendReplica, SetAdmission, StatedBlob, SwarmError,
+    Admission, Answer, AskSync, ChallengePeer, InboundReplica, Offer, PeerView, RemoteBlob,
+    ReplicaBody, ReplicaSent, RetrieveFromPeer, SendReplica, SetAdmission, StatedBlob, SwarmError,
 };
 use bytecave_messages::sync::SyncAnswer;
 use bytes::Bytes;
@@ -221,6 +222,7 @@ macro_rules! never_asked {
 never_asked! {
     RetrieveFromPeer -> Result<RemoteBlob, SwarmError>;
     AskSync -> Result<SyncAnswer, SwarmError>;
+    ChallengePeer -> Result<Proof, SwarmError>;
     SetAdmission -> ();
 }
 

@@ -14,13 +14,14 @@ use std::time::Duration;
 
 use actix::{Actor, Context, Handler, ResponseFuture};
 use bytecave_config::{Config, TimeSpan};
+use bytecave_core::proof::Proof;
 use bytecave_core::{BlobCid, Digest, Fingerprint, PeerId, ShardId};
 use bytecave_messages::budget::{ActorName, Budget, Share};
 use bytecave_messages::replicator::ShardReplication;
 use bytecave_messages::store::{ShardCounters, StoreCondition};
 use bytecave_messages::swarm::{
-    Answer, AskSync, RefusalKind, RemoteBlob, ReplicaSent, RetrieveFromPeer, SendReplica,
-    SetAdmission, SwarmError,
+    Answer, AskSync, ChallengePeer, RefusalKind, RemoteBlob, ReplicaSent, RetrieveFromPeer,
+    SendReplica, SetAdmission, SwarmError,
 };
 use bytecave_messages::sync::{SyncAnswer, SyncRequest};
 use tempfile::TempDir;
@@ -289,6 +290,14 @@ async fn until(what: &str, at_most: Duration, is_so: impl Fn() -> bool) {
 
 impl Actor for Mouth {
     type Context = Context<Self>;
+}
+
+impl Handler<ChallengePeer> for Mouth {
+    type Result = ResponseFuture<Result<Proof, SwarmError>>;
+
+    fn handle(&mut self, asked: ChallengePeer, _: &mut Self::Context) -> Self::Result {
+        panic!("the replicator challenges nobody: {asked:?}");
+    }
 }
 
 impl Handler<AskSync> for Mouth {

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use actix::{Handler, ResponseFuture};
-use bytecave_core::ShardId;
+use bytecave_core::proof::Statement;
+use bytecave_core::{BlobCid, ShardId};
 use bytecave_messages::store::{
     AdvanceOutbox, BlobInfo, BlobPage, BlockedPage, CheckBlobs, CollectGarbage, DeleteBlob,
-    GcReport, GetBlobInfo, ListBlobs, ListBlocked, ListDigests, ListOutboxShards, OutboxEntry,
-    ReadOutbox, RenewTombstones, RotateKeys, RotationReport, SetBlocked, SetPin, Standing,
-    StoreError, UseNonce,
+    GcReport, GetBlobInfo, ListBlobs, ListBlocked, ListDamaged, ListDigests, ListOutboxShards,
+    OutboxEntry, ReadLeaves, ReadOutbox, RenewTombstones, RestoreBlob, RetireBlob, RotateKeys,
+    RotationReport, SampleBlob, ScrubBlobs, Scrubbed, SetBlocked, SetPin, Standing, StoreError,
+    UseNonce,
 };
 use bytecave_messages::sync::ListedDigest;
 use tracing::Instrument as _;
@@ -66,3 +68,9 @@ pass_on!(ListBlocked -> BlockedPage, |engine, list| {
     engine.list_blocked(list.after, list.limit).await
 });
 pass_on!(ListOutboxShards -> Vec<ShardId>, |engine, _list| Ok(engine.outbox_shards()));
+pass_on!(ReadLeaves -> Statement, |_engine, _read| Err(StoreError::Unavailable));
+pass_on!(SampleBlob -> Option<BlobInfo>, |_engine, _sample| Err(StoreError::Unavailable));
+pass_on!(ScrubBlobs -> Scrubbed, |_engine, _scrub| Err(StoreError::Unavailable));
+pass_on!(ListDamaged -> Vec<BlobCid>, |_engine, _list| Err(StoreError::Unavailable));
+pass_on!(RetireBlob -> bool, |_engine, _retire| Err(StoreError::Unavailable));
+pass_on!(RestoreBlob -> bool, |_engine, _restore| Err(StoreError::Unavailable));

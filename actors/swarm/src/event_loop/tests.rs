@@ -14,8 +14,9 @@ use bytecave_messages::budget::{ActorName, Budget};
 use bytecave_messages::lifecycle::DeathWatch;
 use bytecave_messages::ports::SwarmEvents;
 use bytecave_messages::swarm::{
-    ConnectionKind, HolePunching, InboundHaveList, InboundReplica, InboundRetrieve, InboundStore,
-    InboundSync, PeerView, Reachability, RelayState, SwarmError, SwarmSnapshot,
+    ConnectionKind, HolePunching, InboundChallenge, InboundHaveList, InboundReplica,
+    InboundRetrieve, InboundStore, InboundSync, PeerView, Reachability, RelayState, SwarmError,
+    SwarmSnapshot,
 };
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -50,6 +51,7 @@ unasked!(
     InboundHaveList,
     InboundReplica,
     InboundSync,
+    InboundChallenge,
     InboundStore
 );
 
@@ -97,6 +99,7 @@ fn options(
             have_list: address.clone().recipient(),
             replica: address.clone().recipient(),
             sync: address.clone().recipient(),
+            challenge: address.clone().recipient(),
             store: address.recipient(),
         },
         metrics,

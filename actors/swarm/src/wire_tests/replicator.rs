@@ -12,8 +12,8 @@ use bytecave_messages::budget::{ActorName, Budget, Permit};
 use bytecave_messages::ports::SwarmEvents;
 use bytecave_messages::store::{ByteRange, Durability, StoreCondition, StoreSnapshot};
 use bytecave_messages::swarm::{
-    Admission, Answer, HaveList, HaveListAsk, InboundHaveList, InboundReplica, InboundRetrieve,
-    InboundStore, InboundSync, Kept, Refusal, ReplicaBody, ServedBlob, StatedBlob,
+    Admission, Answer, HaveList, HaveListAsk, InboundChallenge, InboundHaveList, InboundReplica,
+    InboundRetrieve, InboundStore, InboundSync, Kept, Refusal, ReplicaBody, ServedBlob, StatedBlob,
 };
 use bytecave_messages::sync::{SyncAnswer, SyncRequest};
 use bytes::Bytes;
@@ -256,6 +256,14 @@ async fn take(
     Ok(bytes.into())
 }
 
+impl Handler<InboundChallenge> for Replicator {
+    type Result = ();
+
+    fn handle(&mut self, asked: InboundChallenge, _: &mut Self::Context) {
+        panic!("nobody challenges: {asked:?}");
+    }
+}
+
 impl Handler<InboundSync> for Replicator {
     type Result = ();
 
@@ -434,6 +442,7 @@ fn events(kitchen: Arc<Mutex<Kitchen>>) -> SwarmEvents {
         have_list: recipient::<InboundHaveList>(&replicator),
         replica: recipient::<InboundReplica>(&replicator),
         sync: recipient::<InboundSync>(&replicator),
+        challenge: recipient::<InboundChallenge>(&replicator),
         store: recipient::<InboundStore>(&replicator),
     }
 }

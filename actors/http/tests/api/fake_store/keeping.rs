@@ -2,9 +2,11 @@
 
 use actix::{Handler, ResponseFuture};
 use bytecave_core::BlobCid;
+use bytecave_core::proof::Statement;
 use bytecave_messages::store::{
-    BlockedPage, CollectGarbage, DeleteBlob, GcReport, ListBlocked, RotateKeys, RotationReport,
-    SetBlocked, SetPin, StoreError,
+    BlobInfo, BlockedPage, CollectGarbage, DeleteBlob, GcReport, ListBlocked, ListDamaged,
+    ReadLeaves, RestoreBlob, RetireBlob, RotateKeys, RotationReport, SampleBlob, ScrubBlobs,
+    Scrubbed, SetBlocked, SetPin, StoreError,
 };
 
 use super::{Asked, FakeActor};
@@ -108,4 +110,24 @@ impl Handler<ListBlocked> for FakeActor {
             Ok(BlockedPage { cids, next })
         })
     }
+}
+
+macro_rules! never_asked {
+    ($($message:ident -> $reply:ty;)+) => {$(
+        impl Handler<$message> for FakeActor {
+            type Result = ResponseFuture<Result<$reply, StoreError>>;
+
+            fn handle(&mut self, message: $message, _: &mut Self::Context) -> Self::Result {
+                panic!("no route asks for {message:?}");
+            }
+        }
+    )+};
+}
+never_asked! {
+    ReadLeaves -> Statement;
+    SampleBlob -> Option<BlobInfo>;
+    ScrubBlobs -> Scrubbed;
+    ListDamaged -> Vec<BlobCid>;
+    RetireBlob -> bool;
+    RestoreBlob -> bool;
 }

@@ -5,8 +5,8 @@ use bytecave_core::{BlobCid, BlobRoot, StoreAuthorization};
 use bytecave_messages::body::{self, BlobBody};
 use bytecave_messages::ports::SwarmEvents;
 use bytecave_messages::swarm::{
-    Answer, InboundHaveList, InboundReplica, InboundRetrieve, InboundStore, InboundSync, Kept,
-    Refusal, ServedBlob,
+    Answer, InboundChallenge, InboundHaveList, InboundReplica, InboundRetrieve, InboundStore,
+    InboundSync, Kept, Refusal, ServedBlob,
 };
 use bytes::Bytes;
 use tokio::sync::{Mutex, mpsc};
@@ -72,6 +72,7 @@ impl Replicator {
             have_list: address.clone().recipient(),
             replica: address.clone().recipient(),
             sync: address.clone().recipient(),
+            challenge: address.clone().recipient(),
             store: address.clone().recipient(),
         };
         let replicator = Self {
@@ -196,6 +197,14 @@ impl Handler<InboundReplica> for Fake {
 
     fn handle(&mut self, _: InboundReplica, _: &mut Self::Context) {
         panic!("no relay sends a replica");
+    }
+}
+
+impl Handler<InboundChallenge> for Fake {
+    type Result = ();
+
+    fn handle(&mut self, _: InboundChallenge, _: &mut Self::Context) {
+        panic!("no relay challenges");
     }
 }
 

@@ -1,4 +1,5 @@
 use bytecave_messages::body::{self, BodyStream};
+use bytes::Bytes;
 use futures_util::io::Cursor;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
