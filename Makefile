@@ -79,6 +79,11 @@ advisories: ## known vulnerabilities of the dependencies (needs cargo-deny and t
 soak: deps ## the slow_ tests at full length: 50 rounds of kill -9 and the like
 	@.ci/tests soak
 
+FUZZ_SECONDS ?= 600
+.PHONY: fuzz
+fuzz: deps ## fuzz what decodes and judges proofs, FUZZ_SECONDS=600 for each target
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run $(ARGS)
+
 .PHONY: coverage
 coverage: deps ## line coverage of all tests, as HTML under the target directory
 	@.ci/coverage

@@ -17,8 +17,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use bytecave_core::proof::{Proof, Reason, possession, verify};
-use bytecave_core::{BlobCid, Commitment, tree};
+use bytecave_core::proof::{
+    Anchor, Challenge, ChallengeCount, Nonce, PROOF_MAX_BYTES, Proof, Question, Reason, possession,
+    verify,
+};
+use bytecave_core::{BlobCid, Commitment, Digest, tree};
 
 use file::VectorFile;
 
@@ -150,4 +153,41 @@ fn what_has_not_the_form_is_refused() {
         let read = Proof::from_bytes(&hex::decode(vector.text).unwrap());
         assert!(read.is_err(), "{}", vector.name);
     }
+}
+
+/// What stands between the first line that is `from` and the next that ends a block.
+fn block<'a>(page: &'a str, from: &str) -> &'a str {
+    let (_, rest) = page.split_once(&format!("\n{from}\n")).unwrap();
+    rest.split_once("\n```").unwrap().0
+}
+
+#[test]
+fn the_example_of_the_page_holds() {
+    let page = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/proofs.md");
+    let page = fs::read_to_string(page).unwrap();
+    let proof: Proof = serde_json::from_str(block(&page, "```json")).unwrap();
+    let challenge = Challenge {
+        cid: BlobCid::of(b"x"),
+        nonce: Nonce::new([5; 32]),
+        count: ChallengeCount::new(1).unwrap(),
+    };
+    let commitment = Commitment::of(1, &tree::blob_root(b"x"));
+    let question = Question::of(&challenge, Anchor::Commitment(commitment));
+    assert_eq!(verify(&proof, &question).code(), "valid");
+    assert_eq!(proof.peer_id, make::node().peer_id());
+
+    let is_hex = |word: &&str| word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let signed: String = block(&page, "```text")
+        .lines()
+        .flat_map(|line| line.split_whitespace().take_while(is_hex))
+        .collect();
+    assert_eq!(signed, hex::encode(proof.signed_bytes()));
+    for stated in [
+        commitment.to_string(),
+        Digest::of(&proof.signed_bytes()).to_hex(),
+        "The longest has 89,159 bytes".to_owned(),
+    ] {
+        assert!(page.contains(&stated), "{stated}");
+    }
+    assert_eq!(PROOF_MAX_BYTES, 89_159);
 }
