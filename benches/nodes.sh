@@ -97,6 +97,19 @@ alike() {
     done | sort --unique | wc -l) == 1 ]]
 }
 
+# holders_alike SHARDS: whether of each of so many shards all nodes that hold it have the same blobs, and nothing is
+# still to be brought to them.
+holders_alike() {
+    local number
+    for number in "${!node_pids[@]}"; do
+        outbox_empty "$number" || return
+    done
+    [[ $(for number in "${!node_pids[@]}"; do
+        ask "$number" /shards |
+            jq --raw-output '.shards[] | select(any(.holders[]; .here)) | "\(.shard) \(.fingerprint)"' || echo "none of $number"
+    done | sort --unique | wc -l) == "$1" ]]
+}
+
 # outbox_empty NUMBER: whether it has brought to the others all that clients stored there.
 outbox_empty() { ask "$1" /replication | jq --exit-status '.outbox == 0' >/dev/null; }
 

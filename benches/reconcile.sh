@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# What comparing costs: nodes that all hold everything, first with equal sets, then with one of them some blobs short.
+# What comparing costs: nodes that keep everything, first with equal sets, then with one of them some blobs short.
 #
-#   NODES=2            nodes, each a holder of every shard (2 to 16)
+#   NODES=2            nodes, each of which keeps every shard (2 to 16)
+#   FACTOR=NODES       how many of them hold a shard (replication.factor); below NODES only equal sets are measured
 #   BLOBS=100000  SIZE=1KiB  SHARDS=1024   what they hold
 #   DIFFERENCES="0 1 100"   blobs that node 1 is short of; 0 is what the others are held against
 #   INTERVAL=5s        time between two comparisons of a pair, give or take a third
@@ -21,15 +22,18 @@ source "$here/servers.sh"
 source "$here/nodes.sh"
 
 nodes=${NODES:-2}
+factor=${FACTOR:-$nodes}
+shards=${SHARDS:-1024}
 blobs=${BLOBS:-100000}
 size=${SIZE:-1KiB}
 differences=${DIFFERENCES:-0 1 100}
 interval=${INTERVAL:-5s}
 window=${WINDOW:-60}
 after=${AFTER:-40}
-settings=(SHARD_COUNT="${SHARDS:-1024}" BYTECAVE__REPLICATION__FACTOR="$nodes"
+settings=(SHARD_COUNT="$shards" BYTECAVE__REPLICATION__FACTOR="$factor"
     BYTECAVE__P2P__REQUESTS_PER_SECOND_PER_PEER=0)
 ((nodes >= 2 && nodes <= 16)) || die "NODES=$nodes: expected 2 to 16"
+((factor >= 2 && factor <= nodes)) || die "FACTOR=$factor: expected 2 to $nodes"
 
 need_tools
 find_programs
@@ -48,13 +52,13 @@ start_all() {
     for number in "${all[@]}"; do
         start_peer "$number" "${settings[@]}" BYTECAVE__REPLICATION__RECONCILE_INTERVAL="$1"
     done
-    wait_until "the nodes to agree on who holds what" agreed "$nodes"
+    wait_until "the nodes to agree on who holds what" agreed "$factor"
 }
 # store COUNT: at node 0, and waits until all have it.
 store() {
     "$bin/bytecave-load" --url "${node_urls[0]}" --mode store --sizes "$size" --concurrency 16 --requests "$1" \
         --warm-up 0ms >&2
-    wait_until "the copies" alike
+    wait_until "the copies" holders_alike "$shards"
 }
 # over_window: bytes sent by all nodes and comparisons that they ended, during a window. Sets sent and ended.
 over_window() {
@@ -71,7 +75,7 @@ over_window() {
 start_all 1d
 say "storing $blobs blobs"
 store "$blobs"
-say "all nodes have the same $blobs blobs"
+say "all holders have the same blobs, $blobs in all"
 over_window
 idle=$sent
 stop_peers "${all[@]}"
@@ -80,12 +84,18 @@ over_window
 stop_peers "${all[@]}"
 ((ended > 0)) || die "no comparison within $window s: set a longer WINDOW"
 {
-    echo "| nodes | blobs | comparisons | bytes for each | bytes without comparing, each second and pair |"
-    echo "|---|---|---|---|---|"
-    awk -v nodes="$nodes" -v blobs="$blobs" -v sent="$sent" -v idle="$idle" -v ended="$ended" -v window="$window" 'BEGIN {
-        printf "| %d | %d | %d | %.0f | %.0f |\n",
-            nodes, blobs, ended, (sent - idle) / ended, idle / window / (nodes * (nodes - 1) / 2) }'
+    echo "| nodes | holders of a shard | shards | blobs | comparisons | bytes for each | bytes without comparing, each second and pair |"
+    echo "|---|---|---|---|---|---|---|"
+    awk -v nodes="$nodes" -v factor="$factor" -v shards="$shards" -v blobs="$blobs" -v sent="$sent" -v idle="$idle" \
+        -v ended="$ended" -v window="$window" 'BEGIN {
+        printf "| %d | %d | %d | %d | %d | %.0f | %.0f |\n", nodes, factor, shards, blobs, ended,
+            (sent - idle) / ended, idle / window / (nodes * (nodes - 1) / 2) }'
 } | tee "$run_dir/equal.md"
+if ((factor < nodes)); then
+    stop_servers
+    say_how_to_remove
+    exit
+fi
 
 {
     echo "| node 1 is short of | alike again | bytes in and out in $after s | more than with equal sets | comparisons | questions | blobs fetched |"

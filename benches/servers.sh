@@ -58,7 +58,8 @@ say_how_to_remove() {
 free_port() {
     local port
     while :; do
-        port=$((20000 + RANDOM % 20000))
+        # Below the ports that the system gives to outgoing connections.
+        port=$((20000 + RANDOM % 12000))
         (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
     done
 }

@@ -62,6 +62,12 @@ pub struct Options {
     /// File with the API token, where storing asks for one.
     #[arg(long)]
     pub token_file: Option<PathBuf>,
+    /// With --mode prove: leaves that each challenge asks for, 1 to 32.
+    #[arg(long, default_value_t = 4)]
+    pub leaves: u8,
+    /// Requests per second that all clients together begin at most; unset: as many as they can.
+    #[arg(long, value_parser = rate)]
+    pub rate: Option<f64>,
     /// Longest time for one request; then it counts as failed.
     #[arg(long, default_value = "5m", value_parser = duration)]
     pub timeout: Duration,
@@ -101,6 +107,8 @@ pub enum Mode {
     Retrieve,
     /// Both, see --read-ratio.
     Mixed,
+    /// Challenge the node to prove blobs at random among those stored beforehand, with a nonce that is new each time.
+    Prove,
     /// GET one path over and over, such as /health.
     Path,
 }
@@ -112,6 +120,7 @@ impl Mode {
             Self::Store => "store",
             Self::Retrieve => "retrieve",
             Self::Mixed => "mixed",
+            Self::Prove => "prove",
             Self::Path => "path",
         }
     }
@@ -132,7 +141,7 @@ impl Options {
         const PREPARED_BYTES: u64 = 256 << 20;
         match self.mode {
             Mode::Store | Mode::Path => 0,
-            Mode::Retrieve | Mode::Mixed => self.prepare.map_or_else(
+            Mode::Retrieve | Mode::Mixed | Mode::Prove => self.prepare.map_or_else(
                 || (PREPARED_BYTES / self.sizes.mean().max(1)).clamp(16, 10_000),
                 |count| count.max(1),
             ),
@@ -150,6 +159,13 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(number) if number >= 1 => Ok(number),
         _ => Err("expected a whole number from 1".to_owned()),
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if rate > 0.0 && rate <= 1e9 => Ok(rate),
+        _ => Err("expected a number above 0".to_owned()),
     }
 }
 

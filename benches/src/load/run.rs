@@ -90,6 +90,10 @@ async fn run_phases(options: &Options) -> Result<Outcome, LoadError> {
         read_ratio: options.read_ratio,
         verify: options.verify,
         timeout: options.timeout,
+        leaves: options.leaves,
+        every: options
+            .rate
+            .map(|rate| Duration::from_secs_f64(f64_of(options.concurrency as u64) / rate)),
     });
     let count = options.concurrency as u64;
     let mut clients: Vec<Client> = (0..count)

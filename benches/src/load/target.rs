@@ -126,6 +126,18 @@ impl Target {
         self.request(Method::GET, uri, Upload::nothing())
     }
 
+    /// The request for a proof of the blob that is read at `uri`, with this nonce.
+    pub(super) fn prove(&self, uri: &Uri, nonce: [u8; 32], leaves: u8) -> Request<Upload> {
+        let cid = uri.path().rsplit('/').next().unwrap_or_default();
+        let nonce = hex::encode(nonce);
+        let asked = serde_json::json!({ "cid": cid, "nonce": nonce, "count": leaves }).to_string();
+        let uri = Uri::from_static("/proofs");
+        let mut request = self.request(Method::POST, uri, Upload::text(asked.into()));
+        let json = HeaderValue::from_static("application/json");
+        request.headers_mut().insert(CONTENT_TYPE, json);
+        request
+    }
+
     /// Where a blob that was just stored is read; `None` when the answer does not say.
     pub(super) fn stored_at(&self, blob: FreshBlob, run: u64, answer: &[u8]) -> Option<Uri> {
         match self.kind {

@@ -1,4 +1,4 @@
-//! The body of a request: a blob made piece by piece, just before the socket takes it.
+//! The body of a request: a blob made piece by piece, just before the socket takes it, or a few bytes.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,12 +12,18 @@ use crate::content::{BlobSeed, PIECE_BYTES, Pieces};
 /// A blob on its way out.
 #[derive(Debug)]
 pub(super) struct Upload {
-    /// What is left to send and from where; nothing for requests without a body.
+    /// What is left to send; nothing for requests without a body.
     content: Option<Content>,
 }
 
 #[derive(Debug)]
-struct Content {
+enum Content {
+    Blob(Blob),
+    Text(Bytes),
+}
+
+#[derive(Debug)]
+struct Blob {
     seed: BlobSeed,
     size: u64,
     sent: u64,
@@ -34,19 +40,39 @@ impl Upload {
     /// The blob with this content.
     pub(super) const fn blob(seed: BlobSeed, size: u64, pieces: Arc<Mutex<Pieces>>) -> Self {
         Self {
-            content: Some(Content {
+            content: Some(Content::Blob(Blob {
                 seed,
                 size,
                 sent: 0,
                 pieces,
-            }),
+            })),
+        }
+    }
+
+    /// These bytes.
+    pub(super) fn text(bytes: Bytes) -> Self {
+        Self {
+            content: Some(Content::Text(bytes)),
         }
     }
 
     fn left(&self) -> u64 {
-        self.content
-            .as_ref()
-            .map_or(0, |content| content.size - content.sent)
+        match &self.content {
+            None => 0,
+            Some(Content::Blob(blob)) => blob.size - blob.sent,
+            Some(Content::Text(bytes)) => bytes.len() as u64,
+        }
+    }
+}
+
+impl Blob {
+    fn next_piece(&mut self, left: u64) -> Bytes {
+        let len = usize::try_from(left).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES));
+        let pieces = self.pieces.lock();
+        let mut pieces = pieces.unwrap_or_else(PoisonError::into_inner);
+        let piece = pieces.piece(self.seed, self.sent, len);
+        self.sent += len as u64;
+        piece
     }
 }
 
@@ -59,17 +85,11 @@ impl Body for Upload {
         _context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let left = self.left();
-        let Some(content) = self.content.as_mut().filter(|_| left > 0) else {
-            return Poll::Ready(None);
+        let piece = match self.content.as_mut().filter(|_| left > 0) {
+            None => return Poll::Ready(None),
+            Some(Content::Text(bytes)) => std::mem::take(bytes),
+            Some(Content::Blob(blob)) => blob.next_piece(left),
         };
-        let len = usize::try_from(left).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES));
-        let mut pieces = content
-            .pieces
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let piece = pieces.piece(content.seed, content.sent, len);
-        drop(pieces);
-        content.sent += len as u64;
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 

@@ -32,6 +32,9 @@ pub(super) struct Shared {
     pub(super) read_ratio: f64,
     pub(super) verify: bool,
     pub(super) timeout: Duration,
+    pub(super) leaves: u8,
+    /// Time from one request of a client to its next, at least.
+    pub(super) every: Option<Duration>,
 }
 
 /// When a phase ends. What is under way then is finished and counted.
@@ -127,7 +130,17 @@ impl Client {
             tally: Tally::new(),
             stored: Vec::new(),
         };
+        let mut begin = Instant::now();
+        if let Some(every) = self.shared.every {
+            // Not all clients at the same moment.
+            begin += every.mul_f64(self.random.unit());
+        }
         while until.goes_on() {
+            if let Some(every) = self.shared.every {
+                tokio::time::sleep_until(begin.into()).await;
+                // Whoever is late does not make up for it.
+                begin = Instant::now().max(begin + every);
+            }
             let failures = done.tally.failures();
             match &work {
                 Work::Prepare => self.store(&mut done, true).await,
@@ -149,6 +162,7 @@ impl Client {
             Mode::Retrieve => true,
             Mode::Mixed => self.random.unit() < self.shared.read_ratio,
             Mode::Path => return self.path(done).await,
+            Mode::Prove => return self.prove(blobs, done).await,
         };
         match pick(blobs, &mut self.random) {
             Some(blob) if reads => self.retrieve(blob, done).await,
@@ -192,6 +206,20 @@ impl Client {
         };
         let is_ok = |status| status == StatusCode::OK;
         self.counted(request, sink, is_ok, blob.size, &mut done.tally)
+            .await;
+    }
+
+    async fn prove(&mut self, blobs: &[StoredBlob], done: &mut Done) {
+        let Some(blob) = pick(blobs, &mut self.random) else {
+            return;
+        };
+        let mut nonce = [0; 32];
+        for part in nonce.chunks_exact_mut(8) {
+            part.copy_from_slice(&self.random.next().to_be_bytes());
+        }
+        let request = self.target.prove(&blob.uri, nonce, self.shared.leaves);
+        let is_ok = |status| status == StatusCode::OK;
+        self.counted(request, Sink::Drop, is_ok, 0, &mut done.tally)
             .await;
     }
 
