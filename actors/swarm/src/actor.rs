@@ -166,8 +166,17 @@ impl Handler<AskSync> for SwarmActor {
 impl Handler<ChallengePeer> for SwarmActor {
     type Result = ResponseFuture<Result<Proof, SwarmError>>;
 
-    fn handle(&mut self, _: ChallengePeer, _: &mut Self::Context) -> Self::Result {
-        Box::pin(async { Err(SwarmError::Unavailable) })
+    fn handle(&mut self, message: ChallengePeer, _: &mut Self::Context) -> Self::Result {
+        let ChallengePeer {
+            peer,
+            challenge,
+            patience,
+            permit,
+        } = message;
+        self.asks(permit.span().clone(), move |client| async move {
+            let _permit = permit;
+            client.challenge(peer, &challenge, patience).await
+        })
     }
 }
 

@@ -20,6 +20,7 @@ use crate::members::RANGES_LIMIT;
 use crate::memory::BodyMemory;
 use crate::plain::cleaned;
 
+mod proof;
 mod relay;
 mod replica;
 mod retrieve;
@@ -78,19 +79,26 @@ impl Client {
         names: &[StreamProtocol],
         protocol: &'static str,
     ) -> Result<OpenedStream, SwarmError> {
-        match self.control.open(&peer, names).await {
-            Ok(opened) => {
-                trace!(%peer, protocol = %opened.protocol, "stream opened");
-                Ok(opened)
-            }
-            Err(OpenError::Unreachable(cause)) => Err(SwarmError::Unreachable { peer, cause }),
-            Err(OpenError::Unsupported) => Err(SwarmError::Unsupported { peer, protocol }),
-            Err(OpenError::Busy) => Err(self.full()),
-            Err(OpenError::TimedOut) => Err(SwarmError::TimedOut {
-                peer,
-                after: self.control.open_timeout(),
-            }),
-            Err(OpenError::Stopped) => Err(SwarmError::Unavailable),
+        let opened = self.control.open(&peer, names).await;
+        let after = self.control.open_timeout();
+        let opened = opened.map_err(|error| self.not_open(peer, protocol, after, error))?;
+        trace!(%peer, protocol = %opened.protocol, "stream opened");
+        Ok(opened)
+    }
+
+    fn not_open(
+        &self,
+        peer: PeerId,
+        protocol: &'static str,
+        after: Duration,
+        error: OpenError,
+    ) -> SwarmError {
+        match error {
+            OpenError::Unreachable(cause) => SwarmError::Unreachable { peer, cause },
+            OpenError::Unsupported => SwarmError::Unsupported { peer, protocol },
+            OpenError::Busy => self.full(),
+            OpenError::TimedOut => SwarmError::TimedOut { peer, after },
+            OpenError::Stopped => SwarmError::Unavailable,
         }
     }
 
@@ -111,14 +119,12 @@ impl Client {
         stream: &mut Stream,
         request: &[u8],
     ) -> Result<(), SwarmError> {
-        use futures_util::AsyncWriteExt as _;
         frame::write(stream, request, self.request_timeout)
             .await
             .map_err(|error| self.failed(peer, error))?;
-        tokio::time::timeout(self.request_timeout, stream.close())
+        frame::close(stream, self.request_timeout)
             .await
-            .map_err(|_| self.late(peer))?
-            .map_err(|error| self.failed(peer, error.into()))
+            .map_err(|error| self.failed(peer, error))
     }
 
     fn failed(&self, peer: PeerId, error: FrameError) -> SwarmError {

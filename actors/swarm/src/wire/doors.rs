@@ -59,7 +59,7 @@ pub(crate) struct InboundStream {
     pub(crate) peer: PeerId,
     /// The protocol.
     pub(crate) protocol: StreamProtocol,
-    /// The bytes; over a direct connection, since streams over relayed ones are refused.
+    /// The bytes; over a direct connection, unless the protocol is small enough for relayed ones.
     pub(crate) stream: Stream,
     /// Its place among the streams of the peer and of the node, given back by drop.
     pub(crate) slot: Slot,

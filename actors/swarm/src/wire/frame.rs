@@ -326,6 +326,16 @@ where
     pace.flush(stream).await
 }
 
+/// Says that no more comes; a peer that does not take it within the grace is not waited for.
+pub(crate) async fn close<S>(stream: &mut S, grace: Duration) -> Result<(), FrameError>
+where
+    S: AsyncWrite + Unpin,
+{
+    let mut pace = Pace::new(grace);
+    let close = async { stream.close().await.map(|()| 0) };
+    pace.step(close).await.map(|_| ())
+}
+
 /// Closes a stream on which everything was said, and waits a little for the peer's close.
 pub(crate) async fn finish<S>(mut stream: S)
 where

@@ -6,6 +6,7 @@ use std::fmt;
 use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytecave_core::PeerId;
 use futures_util::future::BoxFuture;
@@ -19,17 +20,25 @@ use libp2p::swarm::{
 };
 use libp2p::{Stream, StreamProtocol};
 use tokio::sync::{Semaphore, oneshot};
+use tokio::time::Instant;
 
 use super::counters::TurnedAway;
 use super::doors::{Doors, Rejected};
 use super::streams::{OpenError, OpenedStream};
 use super::turn_away::{Why, turn_away};
+use super::v2;
 
 /// A stream that somebody of this node wants.
 #[derive(Debug)]
 pub(crate) struct OpenRequest {
     /// In the order in which they are offered; one of them is taken.
     pub(crate) protocols: Vec<StreamProtocol>,
+    /// Whether a relayed connection will do.
+    pub(crate) relayed: bool,
+    /// Time to agree on the protocol, once there is a connection.
+    pub(crate) patience: Duration,
+    /// Told as soon as there is a connection.
+    pub(crate) connected: Option<oneshot::Sender<Instant>>,
     pub(crate) reply: Reply,
 }
 
@@ -67,16 +76,21 @@ impl Handler {
     }
 
     fn on_inbound(&mut self, protocol: StreamProtocol, stream: Stream) {
-        let rejected = match self.peer {
-            Some(peer) if !self.relayed => self.doors.admit(peer, &self.slots, protocol, stream),
-            _ => Some(Rejected {
+        let passes = || {
+            let ours = v2::Kind::of(protocol.as_ref());
+            ours.is_some_and(v2::Kind::passes_relays)
+        };
+        let allowed = if self.relayed && !passes() {
+            Err(Why::Relayed)
+        } else {
+            self.peer.ok_or(Why::ForeignKey)
+        };
+        let rejected = match allowed {
+            Ok(peer) => self.doors.admit(peer, &self.slots, protocol, stream),
+            Err(why) => Some(Rejected {
                 protocol,
                 stream,
-                why: if self.relayed {
-                    Why::Relayed
-                } else {
-                    Why::ForeignKey
-                },
+                why,
             }),
         };
         let Some(Rejected {
@@ -161,15 +175,21 @@ impl ConnectionHandler for Handler {
     ) -> Poll<ConnectionHandlerEvent<Names, Reply, Infallible>> {
         while let Poll::Ready(Some(())) = self.turned_away.poll_next_unpin(context) {}
         while self.opening < self.doors.limits.opening_per_connection {
-            let Some(OpenRequest { protocols, reply }) = self.wanted.pop_front() else {
+            let Some(request) = self.wanted.pop_front() else {
                 break;
             };
+            let OpenRequest {
+                protocols,
+                patience,
+                reply,
+                ..
+            } = request;
             if reply.is_closed() {
                 continue;
             }
             self.opening += 1;
-            let offer = SubstreamProtocol::new(Names(protocols.into()), reply)
-                .with_timeout(self.doors.limits.open_timeout);
+            let offer =
+                SubstreamProtocol::new(Names(protocols.into()), reply).with_timeout(patience);
             return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest {
                 protocol: offer,
             });

@@ -15,6 +15,7 @@ pub(crate) mod pieces;
 pub(crate) mod rates;
 mod served;
 pub(crate) mod service;
+pub(crate) mod slow;
 pub(crate) mod streams;
 pub(crate) mod turn_away;
 pub(crate) mod v1;

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::counters::{Outcome, WireCounters};
 use super::rates::Rates;
 use super::served::{LastHour, Served};
+use super::slow::SlowTransfers;
 use super::streams::{InboundStream, StreamControl};
 use super::{v1, v2};
 use crate::facts::Facts;
@@ -28,6 +29,11 @@ use crate::memory::BodyMemory;
 const SYNC_PER_SECOND: u32 = 20;
 /// The same at once: a reconciliation of one large shard in one go.
 const SYNC_BURST: u32 = 200;
+/// Challenges of one peer, a second on average. Each has up to 32 leaves read here; an auditor asks for
+/// a few in a minute. Too low and it takes a busy node for one that has much to hide.
+const PROOFS_PER_SECOND: u32 = 4;
+/// The same at once.
+const PROOFS_BURST: u32 = 32;
 /// How many requests over the streams between nodes of this program count as one: they carry bytes as they are, and
 /// copying a shard is thousands of them.
 const STREAMS_PER_REQUEST: u32 = 10;
@@ -75,6 +81,8 @@ pub(crate) struct Service {
     rates: Rates,
     stream_rates: Rates,
     sync_rates: Rates,
+    proof_rates: Rates,
+    slow: Arc<SlowTransfers>,
     served: Served,
 }
 
@@ -102,6 +110,8 @@ impl Service {
                     .saturating_mul(STREAMS_PER_REQUEST),
             ),
             sync_rates: Rates::new(SYNC_PER_SECOND, SYNC_BURST),
+            proof_rates: Rates::new(PROOFS_PER_SECOND, PROOFS_BURST),
+            slow: Arc::default(),
             served: Served::new(),
             parts,
         })
@@ -185,6 +195,17 @@ impl Service {
     /// Whether `peer` may compare now.
     pub(super) fn may_compare(&self, peer: &PeerId) -> bool {
         self.sync_rates.take(peer)
+    }
+
+    /// Whether `peer` may challenge now.
+    pub(super) fn may_challenge(&self, peer: &PeerId) -> bool {
+        self.proof_rates.take(peer)
+    }
+
+    /// Ends when a transfer of `bytes` from or to `peer` that begins now has to end for its slowness.
+    pub(super) async fn one_too_slow(&self, peer: PeerId, bytes: u64) {
+        let grace = self.request_timeout();
+        self.slow.one_too_many(peer, bytes, grace).await;
     }
 
     pub(super) fn may_have_page(&self, peer: &PeerId, offset: u64, limit: u64) -> bool {

@@ -4,7 +4,8 @@
 //! No inbound stream is lost without an answer while there is room to answer at all: one for which
 //! there is no place is told that the node is busy, in the form of its protocol, and closed; only
 //! when even the lane for that is full is it reset. Streams over relayed connections, whose limits
-//! of bytes and time leave no room for blobs, are refused, and none is opened over them.
+//! of bytes and time leave no room for blobs, are refused, and none is opened over them; but for the
+//! protocols that are small enough.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
@@ -23,6 +24,7 @@ use libp2p::swarm::{
 use libp2p::{Multiaddr, Stream, StreamProtocol};
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, timeout};
 
 use super::counters::WireCounters;
 use super::doors::Doors;
@@ -42,7 +44,7 @@ const CAUSE_CHARS: usize = 200;
 /// Why no stream was opened.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum OpenError {
-    /// There is no direct connection, and none could be made.
+    /// There is no connection that will do, and none could be made.
     #[error("{0}")]
     Unreachable(String),
     /// The peer speaks none of the protocols.
@@ -64,7 +66,7 @@ pub(crate) enum OpenError {
 pub(crate) struct OpenedStream {
     /// Which of the offered protocols was taken.
     pub(crate) protocol: StreamProtocol,
-    /// The bytes, over a direct connection.
+    /// The bytes.
     pub(crate) stream: Stream,
 }
 
@@ -105,7 +107,7 @@ pub(crate) struct Streams {
 #[derive(Debug, Default)]
 struct Connections {
     direct: Vec<ConnectionId>,
-    relayed: usize,
+    relayed: Vec<ConnectionId>,
 }
 
 impl StreamControl {
@@ -137,24 +139,65 @@ impl StreamControl {
         peer: &PeerId,
         protocols: &[StreamProtocol],
     ) -> Result<OpenedStream, OpenError> {
-        let peer = to_wire(peer);
         let (reply, opened) = oneshot::channel();
         let request = OpenRequest {
             protocols: protocols.to_vec(),
+            relayed: false,
+            patience: self.open_timeout(),
+            connected: None,
             reply,
         };
-        let command = Command { peer, request };
         let open = async {
-            if self.commands.send(command).await.is_err() {
-                return Err(OpenError::Stopped);
-            }
-            opened
-                .await
-                .unwrap_or_else(|_| Err(OpenError::Unreachable("the connection closed".to_owned())))
+            self.command(peer, request).await?;
+            opened.await.unwrap_or_else(|_| Err(closed()))
         };
-        tokio::time::timeout(self.doors.limits.open_timeout, open)
+        timeout(self.open_timeout(), open)
             .await
             .unwrap_or(Err(OpenError::TimedOut))
+    }
+
+    /// Opens a stream to `peer` over whatever connection there is, a direct one rather than a relayed
+    /// one; it is made when there is none. The peer has `patience` to agree on the protocol, which
+    /// begins when the connection stands: whoever cannot be connected to is unreachable, however long
+    /// that took. Also since when the connection stood.
+    pub(crate) async fn open_within(
+        &self,
+        peer: &PeerId,
+        protocol: StreamProtocol,
+        patience: Duration,
+    ) -> Result<(OpenedStream, Instant), OpenError> {
+        let (reply, opened) = oneshot::channel();
+        let (connected, stands) = oneshot::channel();
+        let request = OpenRequest {
+            protocols: vec![protocol],
+            relayed: true,
+            patience,
+            connected: Some(connected),
+            reply,
+        };
+        let connect = async {
+            self.command(peer, request).await?;
+            Ok(stands.await)
+        };
+        let Ok(connected) = timeout(self.open_timeout(), connect).await else {
+            let cause = "no connection came about in time".to_owned();
+            return Err(OpenError::Unreachable(cause));
+        };
+        // One that was refused before there was a connection has its answer by now.
+        let (since, left) = match connected? {
+            Ok(since) => (since, patience.saturating_sub(since.elapsed())),
+            Err(_) => (Instant::now(), Duration::ZERO),
+        };
+        match timeout(left, opened).await {
+            Ok(opened) => Ok((opened.unwrap_or_else(|_| Err(closed()))?, since)),
+            Err(_) => Err(OpenError::TimedOut),
+        }
+    }
+
+    async fn command(&self, peer: &PeerId, request: OpenRequest) -> Result<(), OpenError> {
+        let peer = to_wire(peer);
+        let sent = self.commands.send(Command { peer, request }).await;
+        sent.map_err(|_| OpenError::Stopped)
     }
 }
 
@@ -214,11 +257,13 @@ impl Streams {
             return;
         }
         let known = self.connections.get(&peer);
-        if let Some(connection) = known.and_then(|known| known.direct.first()) {
+        let relayed = known.and_then(|known| known.relayed.first());
+        let direct = known.and_then(|known| known.direct.first());
+        if let Some(connection) = direct.or(relayed.filter(|_| request.relayed)) {
             self.events.push_back(over(peer, *connection, request));
             return;
         }
-        if known.is_some_and(|known| known.relayed > 0) {
+        if relayed.is_some() {
             refuse(request, only_relayed);
             return;
         }
@@ -251,17 +296,20 @@ impl Streams {
             ..
         } = event;
         let connections = self.connections.entry(peer).or_default();
-        if endpoint.is_relayed() {
-            connections.relayed += 1;
-            // A direct one may still come, but nobody is dialling for it any more.
-            if connections.direct.is_empty() {
-                self.fail(peer, &only_relayed());
-            }
-            return;
+        let is_relayed = endpoint.is_relayed();
+        if is_relayed {
+            connections.relayed.push(connection);
+        } else {
+            connections.direct.push(connection);
         }
-        connections.direct.push(connection);
+        // Nobody waits beside a connection that would have done.
         for request in self.waiting.remove(&peer).unwrap_or_default() {
-            self.events.push_back(over(peer, connection, request));
+            if is_relayed && !request.relayed {
+                // A direct one may still come, but nobody is dialling for it any more.
+                refuse(request, only_relayed);
+            } else {
+                self.events.push_back(over(peer, connection, request));
+            }
         }
     }
 
@@ -274,11 +322,12 @@ impl Streams {
             ..
         } = event;
         if let Some(connections) = self.connections.get_mut(&peer) {
-            if endpoint.is_relayed() {
-                connections.relayed = connections.relayed.saturating_sub(1);
+            let list = if endpoint.is_relayed() {
+                &mut connections.relayed
             } else {
-                connections.direct.retain(|direct| *direct != connection);
-            }
+                &mut connections.direct
+            };
+            list.retain(|listed| *listed != connection);
         }
         if remaining_established == 0 {
             self.connections.remove(&peer);
@@ -317,13 +366,21 @@ impl Drop for Streams {
 fn over(
     peer: libp2p::PeerId,
     connection: ConnectionId,
-    request: OpenRequest,
+    mut request: OpenRequest,
 ) -> ToSwarm<Infallible, OpenRequest> {
+    if let Some(connected) = request.connected.take() {
+        // Whoever asked may have given up.
+        let _ = connected.send(Instant::now());
+    }
     ToSwarm::NotifyHandler {
         peer_id: peer,
         handler: NotifyHandler::One(connection),
         event: request,
     }
+}
+
+fn closed() -> OpenError {
+    OpenError::Unreachable("the connection closed".to_owned())
 }
 
 fn only_relayed() -> OpenError {

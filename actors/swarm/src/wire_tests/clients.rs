@@ -65,7 +65,7 @@ pub(super) fn permit() -> Permit {
 }
 
 /// Answers each stream of the protocol with these bytes, after it has read a frame.
-fn says(host: &Host, protocol: StreamProtocol, bytes: Vec<u8>) {
+pub(super) fn says(host: &Host, protocol: StreamProtocol, bytes: Vec<u8>) {
     let mut incoming = host.control.accept(protocol);
     tokio::spawn(async move {
         while let Some(mut inbound) = incoming.next().await {

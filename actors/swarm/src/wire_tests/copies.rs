@@ -15,6 +15,7 @@ use libp2p::Stream;
 use super::clients::client;
 use super::host::{limits, two};
 use super::replicator::{LONG, Node, until};
+use crate::wire::slow::SLOW_TRANSFERS_PER_PEER;
 use crate::wire::v2::header::{Header, Word};
 use crate::wire::v2::{BLOB_BYTES_MAX, Kind};
 
@@ -365,4 +366,44 @@ async fn a_receiver_that_stalls_is_left() {
         "{error:?}"
     );
     drop(stalls.await.unwrap());
+}
+
+/// A body that comes in small pieces, each a moment after the last: over the minimum pace of a transfer
+/// and below the one from which on it is slow.
+fn dribble(bytes: &[u8]) -> BlobBody {
+    let (mut sender, stream) = body::stream(Some(bytes.len() as u64));
+    let pieces: Vec<_> = bytes.chunks(2048).map(Bytes::copy_from_slice).collect();
+    actix::spawn(async move {
+        for piece in pieces {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if sender.send(piece).await.is_err() {
+                return;
+            }
+        }
+        sender.finish();
+    });
+    BlobBody::Stream(stream)
+}
+
+#[actix::test]
+async fn of_too_many_slow_copies_one_is_told_to_come_later() {
+    let node = Node::with(|setup| setup.settings.request_timeout = Duration::from_secs(1)).await;
+    let (client, peer) = (client(&node.asker, LONG), node.host.id);
+    let sent = futures_util::future::join_all((0..=SLOW_TRANSFERS_PER_PEER).map(|number| {
+        let bytes = vec![u8::try_from(number).unwrap(); 200_000];
+        let client = &client;
+        async move {
+            let facts = facts(&bytes);
+            client.send_replica(peer, &facts, dribble(&bytes)).await
+        }
+    }))
+    .await;
+    let busy = Err(SwarmError::Busy { peer });
+    let turned_away = sent.iter().filter(|sent| **sent == busy).count();
+    let stored = sent.iter().filter(|sent| sent.is_ok()).count();
+    assert_eq!(
+        (stored, turned_away),
+        (SLOW_TRANSFERS_PER_PEER, 1),
+        "{sent:?}"
+    );
 }

@@ -7,6 +7,7 @@ mod copies;
 mod host;
 mod hostile;
 pub(crate) mod pipe;
+mod proofs;
 mod relayed;
 mod replicator;
 mod resumed;

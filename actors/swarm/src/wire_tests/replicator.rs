@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::{Actor, Context, Handler, Message};
+use bytecave_core::proof::Challenge;
 use bytecave_core::tree::blob_root;
 use bytecave_core::{BlobCid, NodeIdentity, ShardCount, ShardSet, StoreAuthorization};
 use bytecave_messages::body::{self, BlobBody, BodyError};
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::host::{Host, limits};
+use super::proofs::proof;
 use crate::facts::{Facts, FixedFacts};
 use crate::memory::BodyMemory;
 use crate::wire::frame;
@@ -59,6 +61,9 @@ pub(super) struct Kitchen {
     /// What was asked about shards, and what is answered.
     pub(super) compared: Vec<SyncRequest>,
     pub(super) compares: Option<Result<SyncAnswer, Refusal>>,
+    /// What was to be proven, and what is said instead of a proof.
+    pub(super) challenged: Vec<Challenge>,
+    pub(super) unproven: Option<Refusal>,
     kept: Vec<Box<dyn std::any::Any + Send>>,
 }
 
@@ -260,7 +265,15 @@ impl Handler<InboundChallenge> for Replicator {
     type Result = ();
 
     fn handle(&mut self, asked: InboundChallenge, _: &mut Self::Context) {
-        panic!("nobody challenges: {asked:?}");
+        self.answer(asked.answer, |kitchen| {
+            kitchen.challenged.push(asked.challenge);
+            if let Some(refusal) = &kitchen.unproven {
+                return Err(refusal.clone());
+            }
+            let blob = kitchen.blobs.get(&asked.challenge.cid);
+            let (bytes, _) = blob.ok_or(Refusal::NotFound)?;
+            Ok(proof(&asked.challenge, bytes))
+        });
     }
 }
 

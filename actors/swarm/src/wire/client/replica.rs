@@ -7,7 +7,7 @@ use bytecave_core::PeerId;
 use bytecave_messages::body::{BlobBody, BodyError};
 use bytecave_messages::replicator::BlobFacts;
 use bytecave_messages::swarm::{RefusalKind, ReplicaSent, SwarmError};
-use futures_util::{AsyncReadExt, AsyncWriteExt};
+use futures_util::AsyncReadExt;
 use libp2p::Stream;
 use serde::Deserialize;
 use tokio::time::timeout;
@@ -85,7 +85,7 @@ impl Client {
         let answer = Header::read(&mut reader, &mut unwatched);
         let send = async {
             pieces::send(&mut writer, body, blob.size, patience).await?;
-            writer.close().await.map_err(FrameError::Stream)?;
+            frame::close(&mut writer, patience).await?;
             Ok(())
         };
         match self.unless_answered(answer, send).await {
@@ -152,7 +152,7 @@ impl Client {
         };
         let send = async {
             frame::write(&mut writer, &request, patience).await?;
-            writer.close().await.map_err(FrameError::Stream)?;
+            frame::close(&mut writer, patience).await?;
             Ok(())
         };
         match self.unless_answered(answer, send).await {

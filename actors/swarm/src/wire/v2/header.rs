@@ -1,4 +1,4 @@
-//! Headers of `retrieve` and `replicate`: a CBOR map with small numbers for keys.
+//! Headers of `retrieve`, `replicate` and `proof`: a CBOR map with small numbers for keys.
 //!
 //! Keys that are not known are passed over, so that later versions can say more.
 //!
@@ -13,10 +13,13 @@
 //! | 6 | root of its tree | 32 bytes |
 //! | 7 | its media type | text |
 //! | 8 | a [`Word`] | number |
+//! | 9 | nonce of a challenge | 32 bytes |
+//! | 10 | how many leaves it asks for | number |
 
 use std::convert::Infallible;
 use std::time::Duration;
 
+use bytecave_core::proof::Nonce;
 use bytecave_core::{BlobCid, BlobRoot, Digest};
 use bytecave_messages::swarm::RefusalKind;
 use futures_util::AsyncRead;
@@ -65,6 +68,10 @@ pub(crate) struct Header {
     pub(crate) content_type: Option<String>,
     /// A word.
     pub(crate) word: Option<Word>,
+    /// Nonce of a challenge.
+    pub(crate) nonce: Option<Nonce>,
+    /// Number of leaves.
+    pub(crate) count: Option<u64>,
 }
 
 /// Why these bytes are no header.
@@ -126,6 +133,8 @@ impl Header {
             self.blob_root.is_some(),
             self.content_type.is_some(),
             self.word.is_some(),
+            self.nonce.is_some(),
+            self.count.is_some(),
         ];
         let keys = keys.into_iter().filter(|is_there| *is_there).count();
         let mut encoder = Encoder::new(vec![0; PREFIX_BYTES]);
@@ -161,6 +170,12 @@ impl Header {
         if let Some(word) = self.word {
             to.u8(8)?.u8(word as u8)?;
         }
+        if let Some(nonce) = self.nonce {
+            to.u8(9)?.bytes(nonce.as_bytes())?;
+        }
+        if let Some(count) = self.count {
+            to.u8(10)?.u64(count)?;
+        }
         Ok(())
     }
 
@@ -192,6 +207,11 @@ impl Header {
                     std::mem::replace(&mut header.content_type, stated).is_some()
                 }
                 8 => header.word.replace(word(from.u8()?)?).is_some(),
+                9 => {
+                    let nonce = Nonce::new(hash(key, from.bytes()?)?);
+                    header.nonce.replace(nonce).is_some()
+                }
+                10 => header.count.replace(from.u64()?).is_some(),
                 _ => {
                     from.skip()?;
                     false

@@ -10,14 +10,15 @@ prop_compose! {
     fn any_header()(
         refused in prop::option::of((1_u8..=12, "[a-zäö ]{0,100}")),
         cid in prop::option::of(any::<[u8; 32]>()),
-        numbers in any::<[Option<u64>; 3]>(),
+        numbers in any::<[Option<u64>; 4]>(),
+        nonce in prop::option::of(any::<[u8; 32]>()),
         root in prop::option::of(any::<[u8; 32]>()),
         content_type in prop::option::of("[a-z]{1,20}/[a-z]{1,20}"),
         word in prop::option::of(prop::sample::select(vec![
             Word::Send, Word::AlreadyStored, Word::Stored,
         ])),
     ) -> Header {
-        let [from, len, size] = numbers;
+        let [from, len, size, count] = numbers;
         Header {
             refused: refused.map(|(kind, text)| Refused {
                 kind: RefusalKind::from_number(kind),
@@ -30,6 +31,8 @@ prop_compose! {
             blob_root: root.map(BlobRoot::new),
             content_type,
             word,
+            nonce: nonce.map(Nonce::new),
+            count,
         }
     }
 }
@@ -79,6 +82,7 @@ fn nonsense_is_told_apart() {
     assert!(parse(&[0xa1, 7, 0x7b, 0x80, 0, 0, 0, 0, 0, 0, 0]).contains("no header"));
     assert!(parse(&[0xa2, 5, 1, 5, 1]).contains("key 5 stands twice"));
     assert!(parse(&[0xa1, 2, 0x41, 0]).contains("key 2 has to be 32 bytes"));
+    assert!(parse(&[0xa1, 9, 0x41, 0]).contains("key 9 has to be 32 bytes"));
     assert!(parse(&[0xa1, 8, 9]).contains("word 9"));
     assert!(parse(&[0xa0, 0]).contains("bytes follow"));
     // Nested as deep as a header can be.

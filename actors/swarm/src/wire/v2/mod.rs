@@ -1,13 +1,14 @@
 //! The protocols between nodes of this program: a small header in CBOR, then the bytes as they are.
 //!
 //! Every stream is one request. A header is a 32-bit big-endian length, bounded, and that much CBOR;
-//! [`header`] has those of `retrieve` and `replicate`, [`sync`] the questions and answers of
-//! `sync`. The bytes of a blob follow in pieces, see [`pieces`]: no base64, and never more of a blob in
-//! memory than a window of the stream and a few pieces. A refusal has the same form in all three, so
-//! that it can be said before a request is read.
+//! [`header`] has those of `retrieve` and `replicate` and the questions of `proof`, [`sync`] the questions
+//! and answers of `sync`. The bytes of a blob follow in pieces, see [`pieces`]: no base64, and never more
+//! of a blob in memory than a window of the stream and a few pieces. A refusal has the same form in all
+//! four, so that it can be said before a request is read.
 
 pub(crate) mod header;
 pub(crate) mod pieces;
+pub(crate) mod proof;
 mod replicate;
 mod retrieve;
 mod server;
@@ -32,11 +33,13 @@ pub(crate) enum Kind {
     Replicate,
     /// What is held here.
     Sync,
+    /// That a blob is held here.
+    Proof,
 }
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::Retrieve, Self::Replicate, Self::Sync];
+    pub(crate) const ALL: [Self; 4] = [Self::Retrieve, Self::Replicate, Self::Sync, Self::Proof];
 
     /// Its name on the wire and in metrics.
     pub(crate) const fn name(self) -> &'static str {
@@ -44,6 +47,7 @@ impl Kind {
             Self::Retrieve => "/bytecave/retrieve/2.0.0",
             Self::Replicate => "/bytecave/replicate/2.0.0",
             Self::Sync => "/bytecave/sync/1.0.0",
+            Self::Proof => "/bytecave/proof/1.0.0",
         }
     }
 
@@ -60,6 +64,11 @@ impl Kind {
     /// Whether its requests carry blobs.
     pub(crate) const fn is_upload(self) -> bool {
         matches!(self, Self::Replicate)
+    }
+
+    /// Whether a relayed connection will do: question and answer are small enough for its limits.
+    pub(crate) const fn passes_relays(self) -> bool {
+        matches!(self, Self::Proof)
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::wire::frame::{self, FrameError, PREFIX_BYTES, Pace};
 use crate::wire::pieces::{PIECE_BYTES, Pieces};
+use crate::wire::slow::SLOW_TRANSFERS_PER_PEER;
 
 /// Bytes of a piece that are written with its length: as much as the muxer puts into one frame.
 const BESIDE_PREFIX_BYTES: usize = 16 * 1024 - PREFIX_BYTES;
@@ -44,6 +45,9 @@ pub(crate) enum TransferError {
     /// The bytes on this side cannot be read.
     #[error(transparent)]
     Body(#[from] BodyError),
+    /// It goes on slowly, and so do as many others of the peer as one may have.
+    #[error("too slow: the peer has {SLOW_TRANSFERS_PER_PEER} slow transfers already")]
+    TooManySlow,
     /// Nobody on this side wants them any more.
     #[error("nobody reads the bytes any more")]
     Unwanted,
@@ -61,6 +65,7 @@ impl TransferError {
             }
             Self::Frame(FrameError::Ended { .. } | FrameError::Stream(_))
             | Self::GivenUp { .. }
+            | Self::TooManySlow
             | Self::Unwanted => BodyError::Stopped { received },
             Self::Body(error) => error.clone(),
         }

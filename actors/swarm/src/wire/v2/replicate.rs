@@ -55,7 +55,7 @@ impl Server {
                 if let Err(error) = frame::write(&mut stream, &go_ahead, patience).await {
                     return Outcome::of(&error);
                 }
-                match self.receive(&mut stream, offered, body).await {
+                match self.receive(&mut stream, peer, offered, body).await {
                     Ok(verdict) => verdict,
                     Err(error) => {
                         debug!(%peer, %error, "the copy did not come whole");
@@ -99,6 +99,7 @@ impl Server {
     async fn receive(
         &self,
         stream: &mut Stream,
+        peer: PeerId,
         offered: Offered,
         body: BodySender,
     ) -> Result<Verdict, TransferError> {
@@ -110,6 +111,7 @@ impl Server {
             biased;
             verdict = &mut answered => return Ok(verdict.unwrap_or(Err(Refusal::Busy))),
             received = pieces::receive(stream, body, size, patience) => received,
+            () = self.service.one_too_slow(peer, size) => Err(TransferError::TooManySlow),
         };
         match received {
             // Whoever stopped reading says why.
@@ -124,11 +126,16 @@ impl Server {
                 Outcome::of(&error)
             }
             error => {
-                let why = Refusal::Invalid(error.to_string());
+                let why = match error {
+                    // It may try again when others of its transfers have ended.
+                    TransferError::TooManySlow => Refusal::Busy,
+                    _ => Refusal::Invalid(error.to_string()),
+                };
                 self.refuse(Kind::Replicate, stream, &why).await;
                 match error {
                     TransferError::Frame(error) => Outcome::of(&error),
                     TransferError::GivenUp { .. } => Outcome::Broken,
+                    TransferError::TooManySlow => Outcome::TimedOut,
                     _ => Outcome::Invalid,
                 }
             }

@@ -53,7 +53,12 @@ impl Server {
         if let Err(error) = frame::write(&mut stream, &head.frame(), patience).await {
             return Outcome::of(&error);
         }
-        match pieces::send(&mut stream, body, len, patience).await {
+        let sent = tokio::select! {
+            biased;
+            sent = pieces::send(&mut stream, body, len, patience) => sent,
+            () = self.service.one_too_slow(peer, len) => Err(TransferError::TooManySlow),
+        };
+        match sent {
             Ok(()) => {
                 frame::finish(stream).await;
                 Outcome::Served
@@ -62,6 +67,10 @@ impl Server {
                 // Dropped, the stream is reset.
                 debug!(%peer, %error, "the peer did not take the blob");
                 Outcome::of(&error)
+            }
+            Err(error @ TransferError::TooManySlow) => {
+                debug!(%peer, %error, "the peer takes too many blobs slowly");
+                Outcome::TimedOut
             }
             Err(error) => {
                 debug!(%peer, %error, "the blob was not read to its end");

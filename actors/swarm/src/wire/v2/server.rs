@@ -51,6 +51,7 @@ impl Server {
         let start = Instant::now();
         let may = match kind {
             Kind::Sync => self.service.may_compare(&peer),
+            Kind::Proof => self.service.may_challenge(&peer),
             Kind::Retrieve | Kind::Replicate => self.service.may_stream(&peer),
         };
         let outcome = if may {
@@ -58,6 +59,7 @@ impl Server {
                 Kind::Retrieve => self.retrieve(stream, peer).await,
                 Kind::Replicate => self.replicate(stream, peer).await,
                 Kind::Sync => self.sync(stream, peer).await,
+                Kind::Proof => self.prove(stream, peer).await,
             }
         } else {
             turn_away(stream, &protocol, RefusalKind::Busy, v1::BUSY).await;
@@ -100,6 +102,15 @@ impl Server {
         };
         let answered = self.compare(peer, &question).await;
         drop(question);
+        self.answer(stream, answered).await
+    }
+
+    /// Gives an answer that is one frame, or says why there is none.
+    pub(super) async fn answer(
+        &self,
+        mut stream: Stream,
+        answered: Result<Vec<u8>, Refusal>,
+    ) -> Outcome {
         // Whoever reads slowly holds it for as long.
         let answered = answered.and_then(|answer| {
             let held = self.service.memory().for_bytes(answer.len() as u64);
@@ -116,6 +127,7 @@ impl Server {
                 Outcome::refused(why.kind()),
             ),
         };
+        let patience = self.service.request_timeout();
         let written = frame::write(&mut stream, &answer, patience).await;
         drop((answer, held));
         match written {
