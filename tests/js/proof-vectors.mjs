@@ -9,8 +9,8 @@ import {
   signedBytesOfProof, signedBytesOfReceipt, verify, verifyReceipt
 } from './proof-verifier.mjs'
 
-const file = new URL('../vectors/proof-vectors.json', import.meta.url)
-const vectors = readJson(readFileSync(file, 'utf8'))
+const vectors = readJson(readFileSync(new URL('../vectors/proof-vectors.json', import.meta.url), 'utf8'))
+const page = readFileSync(new URL('../../docs/proofs.md', import.meta.url), 'utf8')
 
 const sha256 = bytes => createHash('sha256').update(bytes).digest()
 
@@ -59,6 +59,17 @@ const checks = {
   }
 }
 
+// The example of the page: its proof, the commitment behind it, and the bytes that are signed, with a word after each line.
+function example () {
+  const [, text, commitment, hash, lines] =
+    /```json\n(.*?)\n```.*?commitment `([0-9a-f]{64})`.*?`([0-9a-f]{64})`.*?```text\n(.*?)\n```/s.exec(page)
+  const proof = proofOf(readJson(text))
+  const signed = lines.split('\n').map(line => line.split(/ {2,}/)[0].replaceAll(' ', '')).join('')
+  equal(verify({ commitment: Buffer.from(commitment, 'hex'), count: 1n }, proof), 'valid')
+  equal(signedBytesOfProof(proof).toString('hex'), signed)
+  equal(sha256(signedBytesOfProof(proof)).toString('hex'), hash)
+}
+
 let wrong = 0
 for (const [list, check] of Object.entries(checks)) {
   const all = vectors.get(list)
@@ -72,4 +83,6 @@ for (const [list, check] of Object.entries(checks)) {
   }
   console.log(`${list} ${all.length}`)
 }
+example()
+console.log('the example of the page')
 process.exit(wrong === 0 ? 0 : 1)

@@ -1,7 +1,7 @@
 // A verifier of storage proofs, written from docs/proofs.md alone and with nothing but Node's own modules: what the page
 // says is enough, or this program fails. It knows no node and no network.
 //
-//   node proof-verifier.mjs <answer.json    {"question": {…}, "proof": {…}}: prints valid or the one reason
+//   node proof-verifier.mjs <answer.json    {"question": {…}, "proof": {…}} or {"receipt": {…}}: prints valid or the reason
 import { createHash, createPublicKey, verify as verifySignature } from 'node:crypto'
 import { realpathSync } from 'node:fs'
 import { BinaryReader, binaryCid, binaryPeerId, bytesOf, Malformed, readJson } from './proof-forms.mjs'
@@ -277,7 +277,9 @@ async function main () {
   const chunks = []
   for await (const chunk of process.stdin) chunks.push(chunk)
   const asked = readJson(Buffer.concat(chunks).toString())
-  console.log(verify(questionOf(asked.get('question')), proofOf(asked.get('proof'))))
+  console.log(asked.has('receipt')
+    ? verifyReceipt(receiptOf(asked.get('receipt')))
+    : verify(questionOf(asked.get('question')), proofOf(asked.get('proof'))))
 }
 
 if (realpathSync(process.argv[1] ?? '.') === import.meta.filename) await main()
