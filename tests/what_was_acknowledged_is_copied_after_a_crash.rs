@@ -16,13 +16,21 @@ fn keeping_all(nodes: usize, more: impl Fn(Home) -> Home) -> Cluster {
     Cluster::start(SHARDS, &vec![all; nodes], more)
 }
 
+const ROUNDS: &str = "bytecave_replicator_reconcile_rounds_total";
+
 #[test]
 fn the_copies_come_after_the_restart() {
-    // Nothing but the outbox may bring them: the nodes do not compare in the time of this test.
+    // The nodes that go on do not compare in the time of this test: they have just done so. Whoever starts
+    // again may.
     let mut cluster = keeping_all(3, |home| {
         home.env("BYTECAVE__REPLICATION__RECONCILE_INTERVAL", "1d")
             .env("BYTECAVE__REPLICATION__HOLDER_TIMEOUT", "1h")
     });
+    for node in cluster.running() {
+        wait_for("a comparison with both others", || {
+            (node.metric(ROUNDS) >= 2.0).then_some(())
+        });
+    }
     // The others take nothing in, as nodes would behind a line that is cut.
     for at in [1, 2] {
         cluster.node(at).pause();
