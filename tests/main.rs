@@ -28,6 +28,7 @@ mod lying_peers_are_found_out;
 mod nodes_find_one_another;
 mod nodes_of_the_first_version_are_no_copies;
 mod nothing_of_the_content_is_on_disk;
+mod proofs_verify_elsewhere;
 mod strangers_are_kept_out;
 mod the_command_line_drives_a_node;
 mod the_published_answers_keep_their_shape;

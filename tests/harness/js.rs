@@ -60,7 +60,7 @@ impl Pending {
 }
 
 /// The Node that runs the programs: the one among their packages, else the one on the PATH.
-fn runtime() -> PathBuf {
+pub(crate) fn runtime() -> PathBuf {
     let modules = repository().join("tests/js/node_modules");
     assert!(
         modules.join("libp2p").exists(),
