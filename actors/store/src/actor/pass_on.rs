@@ -68,9 +68,13 @@ pass_on!(ListBlocked -> BlockedPage, |engine, list| {
     engine.list_blocked(list.after, list.limit).await
 });
 pass_on!(ListOutboxShards -> Vec<ShardId>, |engine, _list| Ok(engine.outbox_shards()));
-pass_on!(ReadLeaves -> Statement, |_engine, _read| Err(StoreError::Unavailable));
-pass_on!(SampleBlob -> Option<BlobInfo>, |_engine, _sample| Err(StoreError::Unavailable));
-pass_on!(ScrubBlobs -> Scrubbed, |_engine, _scrub| Err(StoreError::Unavailable));
-pass_on!(ListDamaged -> Vec<BlobCid>, |_engine, _list| Err(StoreError::Unavailable));
+pass_on!(ReadLeaves -> Statement, |engine, read| engine.leaves(read.challenge).await);
+pass_on!(SampleBlob -> Option<BlobInfo>, |engine, sample| {
+    engine.sample(sample.shard, sample.point, sample.pick).await
+});
+pass_on!(ScrubBlobs -> Scrubbed, |engine, scrub| {
+    engine.scrub(scrub.after, scrub.enough_bytes, scrub.bytes_per_second).await
+});
+pass_on!(ListDamaged -> Vec<BlobCid>, |engine, list| engine.list_damaged(list.limit).await);
 pass_on!(RetireBlob -> bool, |_engine, _retire| Err(StoreError::Unavailable));
 pass_on!(RestoreBlob -> bool, |_engine, _restore| Err(StoreError::Unavailable));

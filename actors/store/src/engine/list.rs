@@ -92,13 +92,13 @@ fn list(
         let from = after.filter(|cursor| cursor.shard == family.shard);
         let mut full = false;
         inner.each_meta(family, from.map(|cursor| cursor.after), |name, meta| {
-            if page.blobs.len() == limit {
-                // One more is there, so there is a next page.
-                full = true;
-                return ControlFlow::Break(());
-            }
             // In a family that was not ours, what is blocked may be there.
             if !inner.blocked.contains(&name) {
+                if page.blobs.len() == limit {
+                    // One more is there, so there is a next page.
+                    full = true;
+                    return ControlFlow::Break(());
+                }
                 page.blobs.push(info(&meta, family.shard));
             }
             last = Some(ListCursor {
@@ -117,8 +117,8 @@ fn list(
 
 impl Inner {
     /// Calls `visit` for each blob of a family behind `after`, in the order of their names, until it
-    /// breaks off. Metadata that does not open is passed over, and counted.
-    fn each_meta(
+    /// breaks off; no iterator lives over more than [`LIST_LIMIT`] rows. Metadata that does not open is passed over, and counted.
+    pub(crate) fn each_meta(
         &self,
         family: &Family,
         after: Option<[u8; 32]>,
@@ -131,22 +131,35 @@ impl Inner {
             // The least key behind that of the cursor.
             from.push(0);
         }
-        let rows = self.rows(&family.name, from, vec![prefix::META + 1])?;
-        for row in rows {
-            let (key, sealed) = row?;
-            let Some(name) = parse_name_key(prefix::META, &key) else {
-                continue;
-            };
-            match record::open::<BlobMeta>(&keyring, &family.name, &key, &sealed) {
-                Ok(meta) => {
-                    if visit(name, meta).is_break() {
-                        break;
+        loop {
+            if self.upkeep.is_closed() {
+                return Err(StoreError::Unavailable);
+            }
+            let rows = self.rows(&family.name, from, vec![prefix::META + 1])?;
+            let mut looked_at = 0;
+            let mut last = Vec::new();
+            for row in rows.take(LIST_LIMIT) {
+                let (key, sealed) = row?;
+                looked_at += 1;
+                if let Some(name) = parse_name_key(prefix::META, &key) {
+                    match record::open::<BlobMeta>(&keyring, &family.name, &key, &sealed) {
+                        Ok(meta) => {
+                            if visit(name, meta).is_break() {
+                                return Ok(());
+                            }
+                        }
+                        Err(error) => self.note_damage("metadata", error),
                     }
                 }
-                Err(error) => self.note_damage("metadata", error),
+                last = key.into_vec();
             }
+            if looked_at < LIST_LIMIT {
+                return Ok(());
+            }
+            // The least key behind the last one.
+            last.push(0);
+            from = last;
         }
-        Ok(())
     }
 
     /// The rows of a family from `from` up to, not including, `to`.

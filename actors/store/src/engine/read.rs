@@ -4,6 +4,7 @@
 //! (it may have been replaced or deleted meanwhile), and else quarantined.
 
 mod chunks;
+mod leaves;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,11 +18,10 @@ use rocksdb::ErrorKind;
 pub use self::chunks::LargeReader;
 pub(crate) use self::chunks::Origin;
 use self::chunks::feed;
+#[cfg(test)]
+pub(crate) use self::leaves::of_large as leaves_of_large;
 use super::Engine;
-use super::blob_files;
 use super::cache::Cached;
-use super::commit::Op;
-use super::commit::blobs::Quarantine;
 use super::keyring::SealedName;
 use super::layout::{name_key, prefix};
 use super::record::{BlobMeta, Layout};
@@ -50,7 +50,8 @@ pub enum Opened {
 }
 
 /// Why a chunk could not be read.
-enum ChunkError {
+#[derive(Debug)]
+pub(crate) enum ChunkError {
     Gone,
     Damaged(String),
     Failed(String),
@@ -364,29 +365,9 @@ impl Inner {
     /// Has a blob flagged as damaged.
     fn quarantine(&self, located: &Located<'_>, error: &ChunkError) {
         let Located { place, name, meta } = located;
-        self.note_damage("a blob", error.cause());
-        tracing::warn!(blob = ?meta.digest, shard = %place.family.shard, "quarantined");
-        if meta.layout == Layout::Small && matches!(error, ChunkError::Damaged(_)) {
-            // The database does not name its blob files. If all threads are busy, `verify` does.
-            let dir = self.options.db_dir.clone();
-            let key = name_key(prefix::DATA, name);
-            self.movers.try_submit(move || {
-                let files = blob_files::holding(&dir, &key);
-                tracing::error!(?files, "the damaged blob lies here, if not in a table file");
-            });
-        }
-        if place.family.owned {
-            // Nobody waits for it: the next reader finds out as this one did.
-            drop(self.queue.submit(|reply| {
-                Op::Quarantine(Quarantine {
-                    name: *name,
-                    digest: meta.digest,
-                    shard: place.family.shard,
-                    blob_id: meta.blob_id,
-                    reply,
-                })
-            }));
-        }
+        let unreadable = matches!(error, ChunkError::Damaged(_));
+        // Nobody waits for it: the next reader finds out as this one did.
+        drop(self.flag_damaged(place, name, meta, error.cause(), unreadable));
     }
 }
 

@@ -150,7 +150,7 @@ pub(crate) fn write_options(sync: bool) -> WriteOptions {
     options
 }
 
-/// Reading chunks of large blobs: they would push everything else out of the cache.
+/// Reading chunks of large blobs, and everything once in turn: it would push all else out of the cache.
 pub(crate) fn chunk_read_options() -> ReadOptions {
     let mut options = ReadOptions::default();
     options.fill_cache(false);

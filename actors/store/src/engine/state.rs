@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytecave_core::{BlobCid, Digest, ShardId};
 use bytecave_messages::store::{BlobInfo, StoreError};
-use rocksdb::{BoundColumnFamily, DB};
+use rocksdb::{BoundColumnFamily, DB, ReadOptions};
 use tokio::sync::Semaphore;
 
 use super::blocks::Blocked;
@@ -167,8 +167,19 @@ impl Inner {
         keyring: &Keyring,
         name: &SealedName,
     ) -> Result<Found, StoreError> {
+        self.find_with(place, keyring, name, &ReadOptions::default())
+    }
+
+    /// The same as `options` say.
+    pub(crate) fn find_with(
+        &self,
+        place: &Place<'_>,
+        keyring: &Keyring,
+        name: &SealedName,
+        options: &ReadOptions,
+    ) -> Result<Found, StoreError> {
         let key = name_key(prefix::META, name);
-        let sealed = match self.db.get_pinned_cf(&place.handle, key) {
+        let sealed = match self.db.get_pinned_cf_opt(&place.handle, key, options) {
             Ok(Some(sealed)) => sealed,
             Ok(None) => return Ok(Found::Absent),
             Err(error) if error.kind() == rocksdb::ErrorKind::Corruption => {

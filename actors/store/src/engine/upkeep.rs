@@ -6,11 +6,13 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::pin::pin;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rocksdb::LiveFile;
+use tokio::sync::Notify;
 
 use super::commit::Op;
 use super::commit::tombstones::Forget;
@@ -35,6 +37,8 @@ const FORGET_ROWS: usize = 500;
 pub(crate) struct Upkeep {
     state: Mutex<State>,
     changed: Condvar,
+    /// Wakes whoever waits for the end without a thread of its own.
+    ended: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +81,17 @@ impl Upkeep {
     pub(crate) fn close(&self) {
         lock(&self.state).closed = true;
         self.changed.notify_all();
+        self.ended.notify_waiters();
+    }
+
+    /// Waits until the engine is closing.
+    pub(crate) async fn closed(&self) {
+        let mut ended = pin!(self.ended.notified());
+        // From here on no end is missed, whether it comes before or after the look.
+        ended.as_mut().enable();
+        if !self.is_closed() {
+            ended.await;
+        }
     }
 
     /// Whether the engine is closing.

@@ -21,7 +21,6 @@ mod keep;
 mod repair;
 mod report;
 mod salvage;
-mod scan;
 mod shards;
 mod survey;
 mod wal;

@@ -219,3 +219,39 @@ fn swapped_rows_are_not_served() {
         assert!(get(&engine, cid) == expected);
     }
 }
+
+#[test]
+fn a_block_whose_record_is_damaged_is_said_and_goes_on_holding() {
+    let store = Store::new();
+    let engine = store.open();
+    let refused = content(1, 3000);
+    let kept = content(2, 3000);
+    let cid = store.put(&engine, &refused);
+    store.put(&engine, &kept);
+    assert!(store.set_blocked(&engine, cid, true));
+    drop(engine);
+    let db = store.raw();
+    let (key, mut value) = first_row(&db, "default", b'b');
+    let middle = value.len() / 2;
+    value[middle] ^= 1;
+    db.put(&key, value).unwrap();
+    drop(db);
+
+    let report = store.verify(Mode::Repair);
+    let [bad] = &report.bad_records.listed[..] else {
+        panic!("one record is damaged: {report:#?}");
+    };
+    assert_eq!((bad.family.as_str(), bad.what), ("default", "blocks"));
+    assert_eq!(report.repaired.unwrap().rows_removed, 0);
+    assert_eq!(first_row(&store.raw(), "default", b'b').0, key);
+    let engine = store.open();
+    let blocked = StoreError::Blocked { cid };
+    assert_eq!(store.try_put(&engine, &refused).unwrap_err(), blocked);
+    assert_eq!(get(&engine, cid), Err(blocked));
+    expect_whole(&engine, &kept);
+    // Lifted and set again it is whole.
+    assert!(store.set_blocked(&engine, cid, false));
+    assert!(store.set_blocked(&engine, cid, true));
+    drop(engine);
+    assert_eq!(store.verify(Mode::Check).bad_records.total, 0);
+}

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use bytecave_core::{BlobCid, Digest, Fingerprint, ShardCount, ShardId, ShardSet};
 use bytecave_messages::body::{BlobBody, BodyError};
 #[cfg(feature = "failpoints")]
-use bytecave_messages::store::{BlobInfo, NewBlob};
-use bytecave_messages::store::{Foreign, InTransit, StoreError, Stored, TransitHold, Word};
+use bytecave_messages::store::BlobInfo;
+use bytecave_messages::store::{
+    Foreign, InTransit, NewBlob, StoreError, Stored, TransitHold, Word,
+};
 use bytecave_store::engine::{Engine, EngineOptions, OpenError, Opened, UnlockSecret};
 use bytecave_store::offline::{Mode, Unfinished, VerifyReport, verify};
 use bytes::Bytes;

@@ -316,10 +316,13 @@ impl Group<'_> {
     }
 
     pub(super) fn pin(&mut self, pin: Pin) {
-        let done = self.change_meta(pin.shard, &pin.name, &pin.digest, |meta| {
-            let changes = meta.pinned != pin.pinned;
-            meta.pinned = pin.pinned;
-            changes
+        let place = self.inner.owned_place(pin.shard, cid(&pin.digest));
+        let done = place.and_then(|place| {
+            self.change_meta(&place, &pin.name, &pin.digest, |meta| {
+                let changes = meta.pinned != pin.pinned;
+                meta.pinned = pin.pinned;
+                changes
+            })
         });
         self.answer(pin.reply, done.map(|_| ()));
     }
@@ -332,15 +335,19 @@ impl Group<'_> {
             blob_id,
             reply,
         } = quarantine;
-        let flagged = self.change_meta(shard, &name, &digest, |meta| {
+        let Some(place) = self.inner.place(shard) else {
+            return self.answer(reply, Ok(()));
+        };
+        let flagged = self.change_meta(&place, &name, &digest, |meta| {
             let changes = meta.blob_id == blob_id && !meta.quarantined;
             meta.quarantined |= changes;
             changes
         });
         let done = match flagged {
-            Ok(true) => self.inner.owned_place(shard, cid(&digest)).map(|place| {
+            Ok(true) => {
                 self.counters(&place).quarantined += 1;
-            }),
+                Ok(())
+            }
             Ok(false) | Err(StoreError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error),
         };
@@ -350,21 +357,19 @@ impl Group<'_> {
     /// Rewrites a blob's metadata if `change` says that it changed something.
     fn change_meta(
         &mut self,
-        shard: ShardId,
+        place: &Place<'_>,
         name: &SealedName,
         digest: &Digest,
         change: impl FnOnce(&mut BlobMeta) -> bool,
     ) -> Result<bool, StoreError> {
-        let inner = self.inner;
-        let place = inner.owned_place(shard, cid(digest))?;
-        let mut meta = match self.find(&place, name)? {
+        let mut meta = match self.find(place, name)? {
             Found::Here(meta) => (*meta).clone(),
             Found::Absent => return Err(StoreError::NotFound { cid: cid(digest) }),
             Found::Unreadable => return Err(StoreError::Damaged { cid: cid(digest) }),
         };
         let changed = change(&mut meta);
         if changed {
-            self.put_meta(&place, name, meta)?;
+            self.put_meta(place, name, meta)?;
         }
         Ok(changed)
     }

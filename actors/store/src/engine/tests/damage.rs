@@ -3,9 +3,10 @@
 use bytecave_core::ShardId;
 use bytecave_messages::body::BodyError;
 
+use super::copies::expect_even;
 use super::*;
 use crate::engine::layout::{chunk_key, name_key, prefix};
-use crate::engine::record::BlobMeta;
+use crate::engine::record::{BlobMeta, Layout};
 use crate::engine::state::Found;
 
 const MIB: usize = 1 << 20;
@@ -25,14 +26,35 @@ pub(super) fn meta(cave: &Cave, cid: BlobCid) -> (ShardId, [u8; 32], BlobMeta) {
     }
 }
 
-/// Flips a bit of a stored value.
-pub(super) fn flip(cave: &Cave, shard: ShardId, key: &[u8]) {
+/// What becomes of a stored value.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Harm {
+    /// One bit is another.
+    Flip,
+    /// Its last byte is gone.
+    Truncate,
+    /// It is gone.
+    Remove,
+}
+
+pub(super) fn harm(cave: &Cave, shard: ShardId, key: &[u8], harm: Harm) {
     let inner = &cave.engine().inner;
     let handle = inner.place(shard).unwrap().handle;
     let mut value = inner.db.get_cf(&handle, key).unwrap().unwrap();
-    let middle = value.len() / 2;
-    value[middle] ^= 1;
+    match harm {
+        Harm::Flip => {
+            let middle = value.len() / 2;
+            value[middle] ^= 1;
+        }
+        Harm::Truncate => drop(value.pop()),
+        Harm::Remove => return inner.db.delete_cf(&handle, key).unwrap(),
+    }
     inner.db.put_cf(&handle, key, value).unwrap();
+}
+
+/// Flips a bit of a stored value.
+pub(super) fn flip(cave: &Cave, shard: ShardId, key: &[u8]) {
+    harm(cave, shard, key, Harm::Flip);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,4 +173,71 @@ async fn a_swapped_value_is_not_served() {
         cave.read(one, None).await,
         Err(StoreError::Damaged { cid: one })
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_heals_as_a_client_does_and_writes_no_outbox() {
+    let cave = Cave::new();
+    for size in [3000, 5 * MIB] {
+        let blob = content(size, 1);
+        let stored = cave.put(&blob).await.unwrap();
+        let outbox = cave.engine().read_outbox(stored.shard, 10).await.unwrap();
+        let cid = stored.cid;
+        let (shard, name, before) = meta(&cave, cid);
+        let key = match before.layout {
+            Layout::Small => name_key(prefix::DATA, &name).to_vec(),
+            Layout::Large => chunk_key(before.blob_id, 3).to_vec(),
+        };
+        flip(&cave, shard, &key);
+        assert!(cave.read(cid, None).await.is_err());
+        cave.until(|snapshot| snapshot.quarantined == 1).await;
+        assert_eq!(cave.engine().list_damaged(10).await, Ok(vec![cid]));
+        let counted = cave.snapshot();
+        let repair = NewBlob {
+            word: Word::Peer,
+            ..whole(&blob)
+        };
+        assert!(!cave.engine().put(repair).await.unwrap().new);
+        assert!(cave.read(cid, None).await.unwrap() == blob);
+        assert_eq!(cave.engine().list_damaged(10).await, Ok(Vec::new()));
+        let after = cave
+            .until(|snapshot| gauge(snapshot, "files_to_free") == 0)
+            .await;
+        assert_eq!(after.quarantined, 0);
+        assert_eq!((after.blobs, after.bytes), (counted.blobs, counted.bytes));
+        assert_eq!(after.sealed_bytes, counted.sealed_bytes);
+        let unchanged = cave.engine().read_outbox(stored.shard, 10).await;
+        assert_eq!(unchanged.unwrap(), outbox);
+        expect_even(&cave).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_damaged_is_listed_up_to_a_limit_and_what_is_blocked_is_not() {
+    let cave = Cave::new();
+    let mut damaged = Vec::new();
+    for seed in 0..12 {
+        let cid = cave.put(&content(3000, seed)).await.unwrap().cid;
+        if seed % 2 == 0 {
+            let (shard, name, _) = meta(&cave, cid);
+            harm(&cave, shard, &name_key(prefix::DATA, &name), Harm::Remove);
+            assert!(cave.read(cid, None).await.is_err());
+            damaged.push(cid);
+        }
+    }
+    cave.until(|snapshot| snapshot.quarantined == 6).await;
+    let sorted = |mut cids: Vec<BlobCid>| {
+        cids.sort_by_key(BlobCid::digest);
+        cids
+    };
+    let listed = cave.engine().list_damaged(100).await.unwrap();
+    assert_eq!(sorted(listed.clone()), sorted(damaged.clone()));
+    for limit in [0, 1, 4] {
+        let some = cave.engine().list_damaged(limit).await.unwrap();
+        assert_eq!(some, listed[..limit]);
+    }
+    cave.engine().set_blocked(damaged[0], true).await.unwrap();
+    let left = cave.engine().list_damaged(100).await.unwrap();
+    assert_eq!(sorted(left), sorted(damaged.split_off(1)));
+    assert_eq!(cave.snapshot().quarantined, 5);
 }

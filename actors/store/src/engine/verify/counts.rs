@@ -2,10 +2,10 @@
 
 use super::super::layout::{COUNTERS_KEY, name_key, parse_outbox_key, prefix};
 use super::super::record::{self, Counters, OutboxItem};
+use super::super::scan::Go;
 use super::OfflineError;
 use super::keep::Keep;
 use super::report::{Count, WrongCounters};
-use super::scan::Go;
 use super::survey::{Action, Family, Survey, Surveyed};
 
 impl Survey<'_> {

@@ -6,8 +6,8 @@ use rocksdb::DB;
 use super::super::keyring::Keyring;
 use super::super::layout::{DEFAULT_FAMILY, TRANSIT_FAMILY, parse_id_key, parse_name_key, prefix};
 use super::super::record::{self, BlockRecord, DropRecord, Intent, Record, Tombstone};
+use super::super::scan::{Go, Span};
 use super::report::{Unfinished, Unreadable, VerifyReport};
-use super::scan::{Go, Span};
 use super::survey::{Elsewhere, is_newer};
 use super::{OfflineError, database_failed};
 

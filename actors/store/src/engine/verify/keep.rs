@@ -1,9 +1,10 @@
 //! What is done with whole blobs beside looking at them: nothing, or a copy.
 
+use super::super::check::Fault;
 use super::super::keyring::SealedName;
 use super::super::record::{BlobMeta, OutboxItem};
 use super::OfflineError;
-use super::blob::{Fault, Source};
+use super::blob::Source;
 
 /// What is done with whole blobs beside looking at them.
 pub(super) trait Keep {

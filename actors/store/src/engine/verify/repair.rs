@@ -6,9 +6,9 @@ use super::super::keyring::{Keyring, SealedName};
 use super::super::layout::{COUNTERS_KEY, chunk_key, name_key, prefix};
 use super::super::record::{self, BlobMeta};
 use super::super::rocks::write_options;
+use super::super::scan::Handle;
 use super::super::seal::BlobId;
 use super::report::{Repaired, VerifyReport};
-use super::scan::Handle;
 use super::survey::{Action, Elsewhere, Surveyed};
 use super::{OfflineError, database_failed};
 

@@ -12,6 +12,7 @@ use bytecave_core::{ShardId, ShardRange, ShardSet};
 use rocksdb::{ColumnFamilyDescriptor, DB, DBRecoveryMode, Options, SstFileWriter, WriteBatch};
 use rustix::fs::{CWD, FlockOperation, RenameFlags, fcntl_lock, renameat_with, statvfs};
 
+use super::super::check::Fault;
 use super::super::keyring::{Keyring, KeyringError};
 use super::super::layout::{
     COUNTERS_KEY, DEFAULT_FAMILY, KEYRING_KEY, ROTATION_KEY, name_key, parse_shard_family, prefix,
@@ -23,7 +24,7 @@ use super::super::options::EngineOptions;
 use super::super::record::{self, BlobMeta, Counters, OutboxItem};
 use super::super::rocks::{Rocks, ingest_options, sst_options, write_options};
 use super::super::state::now_ms;
-use super::blob::{Fault, Source};
+use super::blob::Source;
 use super::keep::{Keep, Row};
 use super::report::{Salvaged, Unreadable, VerifyReport};
 use super::survey::{Elsewhere, Survey};

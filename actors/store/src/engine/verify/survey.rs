@@ -6,14 +6,15 @@ use bytecave_core::{BlobCid, Digest, ShardCount, ShardId};
 use rocksdb::DB;
 
 use super::super::blob_files;
+use super::super::check::{Fault, check_small};
 use super::super::keyring::{Keyring, KeyringError, SealedName};
 use super::super::layout::{chunk_key, name_key, parse_id_key, parse_name_key, prefix};
 use super::super::record::{self, BlobMeta, Counters, Layout, RecordError};
+use super::super::scan::{Go, Handle, Span};
 use super::super::seal::{self, BlobId};
-use super::blob::{Fault, Source, check_small};
+use super::blob::Source;
 use super::keep::{Keep, Row};
 use super::report::{DamagedBlob, Unreadable, VerifyReport};
-use super::scan::{Go, Handle, Span};
 use super::{OfflineError, Progress};
 
 /// Metadata rows that are in memory at once.

@@ -6,31 +6,33 @@ use std::sync::Arc;
 use rocksdb::{BoundColumnFamily, DB, DBRawIterator, ReadOptions};
 
 /// A family of an open database.
-pub(super) type Handle<'a> = Arc<BoundColumnFamily<'a>>;
+pub(crate) type Handle<'a> = Arc<BoundColumnFamily<'a>>;
 
 /// Keys of a family from `from` up to, not including, `to`. All begin with the same byte.
-pub(super) struct Span<'a> {
-    pub(super) db: &'a DB,
-    pub(super) family: &'a Handle<'a>,
-    pub(super) from: Vec<u8>,
-    pub(super) to: Vec<u8>,
+pub(crate) struct Span<'a> {
+    pub(crate) db: &'a DB,
+    pub(crate) family: &'a Handle<'a>,
+    pub(crate) from: Vec<u8>,
+    pub(crate) to: Vec<u8>,
 }
 
 /// A key as far as probing cares: its first byte is given, these are the eight behind it.
 type Position = u64;
 
 /// Where a walk goes from a row.
-pub(super) enum Go {
+pub(crate) enum Go {
     /// To the next one.
     On,
     /// To the first at or behind this key.
     To(Vec<u8>),
+    /// Nowhere: it has seen enough.
+    End,
 }
 
 impl Span<'_> {
     /// Calls `row` with every row that can be read, in order. Gives what the database said of each
     /// stretch that cannot be read.
-    pub(super) fn walk<E>(
+    pub(crate) fn walk<E>(
         &self,
         mut row: impl FnMut(&[u8], &[u8]) -> Result<Go, E>,
     ) -> Result<Vec<String>, E> {
@@ -47,6 +49,7 @@ impl Span<'_> {
                         reached = position(&key);
                         iterator.seek(key);
                     }
+                    Go::End => return Ok(gaps),
                 }
             }
             let Err(error) = iterator.status() else {
