@@ -30,7 +30,7 @@ pub(crate) fn http_options(
     HttpOptions {
         settings: HttpSettings::new(&config.http, &config.replication, config.max_blob_size()),
         node_id: node_id(config, &keys.identity.peer_id()),
-        public_key: keys.identity.public_key(),
+        identity: Arc::clone(&keys.identity),
         owner_address: owner_address(config),
         version: env!("CARGO_PKG_VERSION"),
         api_token: keys.api_token.clone(),

@@ -137,7 +137,9 @@ impl Handler<ReplicatorChanged> for HttpActor {
 impl Handler<ProofChanged> for HttpActor {
     type Result = ();
 
-    fn handle(&mut self, _: ProofChanged, _: &mut Self::Context) {}
+    fn handle(&mut self, ProofChanged(snapshot): ProofChanged, _: &mut Self::Context) {
+        self.shared.set_proofs(snapshot);
+    }
 }
 
 impl Handler<CloseRoutes> for HttpActor {

@@ -4,6 +4,8 @@
 //! fixed lists: no label has a value that a stranger chooses. Counting a request is a few atomic
 //! additions; nothing is locked.
 
+mod snapshots;
+
 use std::fmt::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,8 +14,6 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use bytecave_messages::budget::{Budget, KindStats, SECONDS_BUCKETS};
 use bytecave_messages::lifecycle::PartState;
-use bytecave_messages::replicator::ReplicatorSnapshot;
-use bytecave_messages::store::{StoreCondition, StoreSnapshot};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeMetric, MetricEncoder, text,
@@ -110,10 +110,13 @@ impl Collector for Scrape {
         mailboxes(&mut out, shared)?;
         parts(&mut out, shared)?;
         if let Some(view) = shared.view() {
-            store(&mut out, &view.snapshot)?;
+            snapshots::store(&mut out, &view.snapshot)?;
         }
         if let Some(copies) = shared.copies() {
-            replicator(&mut out, &copies)?;
+            snapshots::replicator(&mut out, &copies)?;
+        }
+        if let Some(proofs) = shared.proofs() {
+            snapshots::proof(&mut out, &proofs)?;
         }
         process(&mut out, &ProcessStats::read())
     }
@@ -252,119 +255,6 @@ fn parts(out: &mut Out<'_>, shared: &Shared) -> Result<(), Error> {
             Ok(())
         },
     )
-}
-
-fn store(out: &mut Out<'_>, snapshot: &StoreSnapshot) -> Result<(), Error> {
-    let writable = snapshot.condition == StoreCondition::Writable;
-    for (name, help, value) in [
-        ("bytecave_store_blobs", "Blobs stored.", snapshot.blobs),
-        (
-            "bytecave_store_content_bytes",
-            "Bytes of content stored.",
-            snapshot.bytes,
-        ),
-        (
-            "bytecave_store_sealed_bytes",
-            "Encrypted bytes of stored blobs, which the quota counts.",
-            snapshot.sealed_bytes,
-        ),
-        (
-            "bytecave_store_dead_bytes",
-            "Encrypted bytes of deleted blobs whose space is not free yet.",
-            snapshot.dead_bytes,
-        ),
-        (
-            "bytecave_store_reserved_bytes",
-            "Encrypted bytes reserved by uploads in flight.",
-            snapshot.reserved_bytes,
-        ),
-        (
-            "bytecave_store_quota_bytes",
-            "The storage limit.",
-            snapshot.quota_bytes,
-        ),
-        (
-            "bytecave_store_disk_free_bytes",
-            "Free bytes of the disk.",
-            snapshot.disk_free_bytes,
-        ),
-        (
-            "bytecave_store_disk_reserve_bytes",
-            "Free bytes of the disk that blobs leave alone.",
-            snapshot.disk_reserve_bytes,
-        ),
-        (
-            "bytecave_store_quarantined_blobs",
-            "Blobs whose bytes were found damaged.",
-            snapshot.quarantined,
-        ),
-        (
-            "bytecave_store_writable",
-            "Whether the store takes blobs.",
-            u64::from(writable),
-        ),
-    ] {
-        out.gauge(name, help, value)?;
-    }
-    for (name, value) in &snapshot.gauges {
-        out.gauge(
-            &format!("bytecave_store_{name}"),
-            "Of the storage engine.",
-            *value,
-        )?;
-    }
-    Ok(())
-}
-
-fn replicator(out: &mut Out<'_>, copies: &ReplicatorSnapshot) -> Result<(), Error> {
-    let wanting = copies.shards.iter().filter(|shard| shard.missing > 0);
-    for (name, help, value) in [
-        (
-            "bytecave_replicator_factor",
-            "Copies that each blob shall have.",
-            u64::from(copies.factor),
-        ),
-        (
-            "bytecave_replicator_outbox_blobs",
-            "Blobs that wait to be copied to others for the first time.",
-            copies.outbox,
-        ),
-        (
-            "bytecave_replicator_repairs_waiting",
-            "Blobs that are to be fetched from other holders.",
-            copies.repairs_waiting,
-        ),
-        (
-            "bytecave_replicator_repairs_running",
-            "Blobs being fetched from other holders.",
-            copies.repairs_running,
-        ),
-        (
-            "bytecave_replicator_shards",
-            "Shards that this node keeps or has blobs of.",
-            copies.shards.len() as u64,
-        ),
-        (
-            "bytecave_replicator_shards_missing_copies",
-            "Of these shards, those with fewer copies than there shall be.",
-            wanting.count() as u64,
-        ),
-        (
-            "bytecave_replicator_peers_blocked",
-            "Peers of which nothing is asked for a time, for their conduct.",
-            copies.peers.iter().filter(|peer| peer.blocked).count() as u64,
-        ),
-    ] {
-        out.gauge(name, help, value)?;
-    }
-    for (name, value) in &copies.counters {
-        out.counter(
-            &format!("bytecave_replicator_{name}"),
-            "Of the replicator, since the start.",
-            *value,
-        )?;
-    }
-    Ok(())
 }
 
 fn process(out: &mut Out<'_>, stats: &ProcessStats) -> Result<(), Error> {

@@ -6,7 +6,8 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use crate::routes::{
-    ProblemDocument, Replicas, admin, blobs, blocked, peers, replication, retrieve, status, store,
+    ProblemDocument, Replicas, admin, audits, blobs, blocked, peers, proofs, replication, retrieve,
+    status, store,
 };
 
 #[derive(OpenApi)]
@@ -32,6 +33,10 @@ use crate::routes::{
         status::actors,
         peers::peers,
         replication::replication,
+        proofs::make,
+        proofs::verify,
+        audits::list,
+        audits::start_scrub,
         status::metrics,
         status::openapi,
         admin::collect_garbage,
@@ -46,6 +51,7 @@ use crate::routes::{
     modifiers(&Token),
     tags(
         (name = "blobs", description = "Storing, retrieving, listing"),
+        (name = "proofs", description = "Showing that a blob is there, and what others showed"),
         (name = "status", description = "How the node is"),
         (name = "admin", description = "What an operator tells a running node"),
     ),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytecave_config::{ByteSize, Http, ProxyNet, Replication, StoreAccess};
-use bytecave_core::PublicKey;
+use bytecave_core::NodeIdentity;
 use bytecave_messages::budget::Budget;
 use bytecave_messages::lifecycle::DeathWatch;
 use prometheus_client::registry::Registry;
@@ -99,10 +99,10 @@ impl HttpSettings {
 pub struct HttpOptions {
     /// The settings.
     pub settings: HttpSettings,
-    /// Name of the node in `/info`.
+    /// Name of the node in `/info` and in receipts.
     pub node_id: String,
-    /// Its public key, from which its peer id follows.
-    pub public_key: PublicKey,
+    /// The node's key: its peer id follows from it, and it signs receipts.
+    pub identity: Arc<NodeIdentity>,
     /// Ethereum address of its owner, `0x` and 40 hex digits.
     pub owner_address: Option<String>,
     /// Version of the program.

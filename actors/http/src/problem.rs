@@ -16,6 +16,7 @@ use actix_web::{HttpResponse, ResponseError};
 use bytecave_core::PeerId;
 use bytecave_messages::body::BodyError;
 use bytecave_messages::budget::Full;
+use bytecave_messages::proof::ProofError;
 use bytecave_messages::replicator::{FetchError, PlaceError};
 use bytecave_messages::store::StoreError;
 use serde_json::{Map, Value, json};
@@ -110,6 +111,8 @@ codes! {
     Blocked = "blocked", UNAVAILABLE_FOR_LEGAL_REASONS, "The blob is blocked on this node", false;
     /// Too many requests of this client.
     RateLimited = "rate_limited", TOO_MANY_REQUESTS, "Too many requests", true;
+    /// Too many proofs asked for.
+    ProverBusy = "prover_busy", TOO_MANY_REQUESTS, "Too many proofs are asked for", true;
     /// The stored bytes are damaged.
     Damaged = "damaged", INTERNAL_SERVER_ERROR, "The blob is damaged", false;
     /// The store failed.
@@ -128,6 +131,8 @@ codes! {
     StoreUnavailable = "store_unavailable", SERVICE_UNAVAILABLE, "The store is not running", true;
     /// The part that asks peers is not running.
     PeersUnavailable = "peers_unavailable", SERVICE_UNAVAILABLE, "No peer can be asked", true;
+    /// The part that makes proofs is not running.
+    ProverUnavailable = "prover_unavailable", SERVICE_UNAVAILABLE, "No proof can be made", true;
     /// Peers that may have the blob did not give it in time.
     PeersTimeout = "peers_timeout", GATEWAY_TIMEOUT, "The peers did not answer", true;
     /// The store takes no writes.
@@ -340,6 +345,26 @@ impl From<FetchError> for Problem {
                 .with_member("silent", silent),
             FetchError::RangeNotSatisfiable { size } => range_not_satisfiable(detail, size),
             FetchError::NoRoom { .. } => Self::new(Code::NoRoomToFetch, detail),
+        }
+    }
+}
+
+impl From<ProofError> for Problem {
+    fn from(error: ProofError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ProofError::Full(full) => full.into(),
+            ProofError::Unavailable => {
+                Self::new(Code::ProverUnavailable, detail).retry_after(Duration::from_secs(5))
+            }
+            ProofError::Store(error) => error.into(),
+            ProofError::Form(cause) => {
+                tracing::error!(%cause, "a proof has no form");
+                Self::new(Code::Internal, detail)
+            }
+            ProofError::Busy { retry_after } => {
+                Self::new(Code::ProverBusy, detail).retry_after(retry_after)
+            }
         }
     }
 }

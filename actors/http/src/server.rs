@@ -188,6 +188,14 @@ pub(crate) fn app(
                 .wrap(Compress::default())
                 .route(reading().to(routes::replication::replication)),
         )
+        .service(at(Endpoint::Proofs).route(web::post().to(routes::proofs::make)))
+        .service(at(Endpoint::VerifyProof).route(web::post().to(routes::proofs::verify)))
+        .service(
+            at(Endpoint::Audits)
+                .wrap(Compress::default())
+                .route(reading().to(routes::audits::list)),
+        )
+        .service(at(Endpoint::Scrub).route(web::post().to(routes::audits::start_scrub)))
         .service(
             at(Endpoint::OpenApi)
                 .wrap(Compress::default())

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use bytecave_core::{BlobCid, PeerId, ShardId, ShardSet};
+use bytecave_core::{BlobCid, NodeIdentity, PeerId, ShardId, ShardSet};
 use bytecave_messages::budget::{ActorName, Budget};
 use bytecave_messages::http::OpenRoutes;
 use bytecave_messages::lifecycle::{PartChanged, PartState};
-use bytecave_messages::memory::ByteBudget;
+use bytecave_messages::memory::{ByteBudget, HeldMemory};
 use bytecave_messages::ports::{ProofPort, ReplicatorPort, StorePort};
+use bytecave_messages::proof::{ProofError, ProofSnapshot};
 use bytecave_messages::rate::HostRates;
 use bytecave_messages::replicator::{ReplicatorSnapshot, ShardReplication};
 use bytecave_messages::store::{StoreError, StoreSnapshot};
@@ -25,10 +26,15 @@ use crate::problem::{Code, Problem};
 /// How long a client is told to wait while the node starts.
 const RECOVERING_WAIT: Duration = Duration::from_secs(1);
 
+/// How long a client is told to wait for memory: uploads come and go.
+const UPLOADS_WAIT: Duration = Duration::from_secs(1);
+
 /// Shared by the actor and all workers.
 pub(crate) struct Shared {
     pub(crate) settings: HttpSettings,
     pub(crate) identity: Identity,
+    /// Signs receipts.
+    pub(crate) signer: Arc<NodeIdentity>,
     pub(crate) access: AccessRules,
     pub(crate) limiter: Option<HostRates>,
     pub(crate) uploads: ByteBudget,
@@ -48,6 +54,7 @@ pub(crate) struct Shared {
     view: RwLock<Option<Arc<StoreView>>>,
     network: RwLock<Option<Arc<SwarmSnapshot>>>,
     copies: RwLock<Option<Arc<ReplicatorSnapshot>>>,
+    proofs: RwLock<Option<Arc<ProofSnapshot>>>,
     parts: RwLock<BTreeMap<ActorName, PartState>>,
 }
 
@@ -114,12 +121,13 @@ impl Shared {
         Self {
             identity: Identity {
                 node_id: options.node_id.clone(),
-                peer_id: options.public_key.peer_id().to_string(),
-                public_key: options.public_key.to_string(),
+                peer_id: options.identity.peer_id().to_string(),
+                public_key: options.identity.public_key().to_string(),
                 owner_address: options.owner_address.clone(),
                 version: options.version,
                 started: Instant::now(),
             },
+            signer: Arc::clone(&options.identity),
             access,
             limiter,
             uploads: ByteBudget::new(settings.max_upload_in_flight_bytes),
@@ -134,6 +142,7 @@ impl Shared {
             proof: OnceLock::new(),
             network: RwLock::new(None),
             copies: RwLock::new(None),
+            proofs: RwLock::new(None),
             registries: options.registries.clone(),
             store_gone: AtomicBool::new(false),
             view: RwLock::new(None),
@@ -193,8 +202,29 @@ impl Shared {
         error.into()
     }
 
+    /// The same of the prover, which has the bytes from the store.
+    pub(crate) fn unproven(&self, error: ProofError) -> Problem {
+        match error {
+            ProofError::Store(error) => self.refused(error),
+            other => other.into(),
+        }
+    }
+
     pub(crate) fn store_is_gone(&self) -> bool {
         self.store_gone.load(Ordering::Acquire)
+    }
+
+    /// A part of the memory for bodies on their way in.
+    pub(crate) fn take_upload_memory(&self, bytes: u64) -> Result<HeldMemory, Problem> {
+        self.uploads.try_take(bytes).ok_or_else(|| {
+            self.metrics.upload_refused();
+            let total = self.uploads.total_bytes();
+            Problem::new(
+                Code::UploadsFull,
+                format!("uploads in flight take all of {total} bytes (http.max_upload_in_flight)"),
+            )
+            .retry_after(UPLOADS_WAIT)
+        })
     }
 
     pub(crate) fn set_snapshot(&self, snapshot: Arc<StoreSnapshot>) {
@@ -242,14 +272,8 @@ impl Shared {
         let (Some(network), Some(view)) = (self.network(), self.view()) else {
             return Keepers::default();
         };
-        let keeps = |info: &PeerInfo| {
-            let ranges = info.shards.as_deref().unwrap_or_default();
-            let shard = u64::from(shard.get());
-            info.shard_count == Some(view.snapshot.shard_count)
-                && ranges
-                    .iter()
-                    .any(|range| (range.start..=range.end).contains(&shard))
-        };
+        let count = view.snapshot.shard_count;
+        let keeps = |info: &PeerInfo| info.keeps(shard, count) == Some(true);
         let mut keepers = Keepers::default();
         for peer in &network.peers {
             let Some(info) = peer.info.as_ref().filter(|info| keeps(info)) else {
@@ -268,6 +292,18 @@ impl Shared {
     /// The latest of the copies; none until the replicator has looked.
     pub(crate) fn copies(&self) -> Option<Arc<ReplicatorSnapshot>> {
         self.copies
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn set_proofs(&self, snapshot: Arc<ProofSnapshot>) {
+        *self.proofs.write().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
+    }
+
+    /// The latest of audits and the scrub; none until the prover has said so.
+    pub(crate) fn proofs(&self) -> Option<Arc<ProofSnapshot>> {
+        self.proofs
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()

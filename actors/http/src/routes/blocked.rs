@@ -46,7 +46,7 @@ struct BlockedQuery {
 }
 
 /// Lists blocked blobs.
-#[utoipa::path(get, path = "/admin/blocked", tag = "admin", params(
+#[utoipa::path(get, path = "/admin/blocked", operation_id = "list_blocked", tag = "admin", params(
     ("after" = Option<String>, Query, description = "`next` of the page before"),
     ("limit" = Option<u64>, Query, description = "CIDs in the page, 1 to 1000; 100 when left out"),
 ), responses(

@@ -1,14 +1,20 @@
 //! The routes: each reads its request, asks the store through its port, and writes the answer.
 
 pub(crate) mod admin;
+pub(crate) mod audits;
 pub(crate) mod blobs;
 pub(crate) mod blocked;
+pub(crate) mod json;
 pub(crate) mod peers;
 pub(crate) mod place;
+pub(crate) mod proofs;
 pub(crate) mod replication;
 pub(crate) mod retrieve;
+pub(crate) mod shapes;
 pub(crate) mod status;
 pub(crate) mod store;
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
@@ -89,6 +95,12 @@ pub(crate) struct ProblemDocument {
     request_id: String,
     /// Whether the same request may succeed later.
     retryable: bool,
+}
+
+/// Milliseconds since 1970; 0 by a clock that is set before.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The CID in the path.

@@ -5,6 +5,7 @@ use actix_web::{HttpResponse, web};
 use bytecave_core::{PeerId, ShardRange};
 use bytecave_messages::budget::{ActorName, BudgetSnapshot};
 use bytecave_messages::lifecycle::PartState;
+use bytecave_messages::proof::ScrubView;
 use bytecave_messages::replicator::HolderView;
 use bytecave_messages::store::{Durability, StoreCondition, StoreSnapshot};
 use bytecave_messages::swarm::Reachability;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
+use super::shapes::ScrubShape;
 use super::{NO_STORE, ProblemDocument};
 use crate::openapi;
 use crate::problem::{Code, Problem};
@@ -78,6 +80,9 @@ pub(crate) struct HealthAnswer {
     disk_free_bytes: u64,
     /// Blobs whose bytes were found damaged.
     quarantined_blobs: u64,
+    /// How far the re-reading of everything is; null in the node's first second.
+    #[schema(value_type = Option<ScrubShape>)]
+    scrub: Option<ScrubView>,
     /// libp2p peer id.
     peer_id: String,
     /// Addresses at which other nodes reach this one.
@@ -289,6 +294,7 @@ pub(crate) async fn health(shared: web::Data<Shared>) -> Result<HttpResponse, Pr
             quota_bytes: snapshot.quota_bytes,
             disk_free_bytes: snapshot.disk_free_bytes,
             quarantined_blobs: snapshot.quarantined,
+            scrub: shared.proofs().map(|proofs| proofs.scrub.clone()),
             peer_id: identity.peer_id.clone(),
             multiaddrs: network.map_or_else(Vec::new, |network| network.multiaddrs.clone()),
             public_key: identity.public_key.clone(),

@@ -6,6 +6,7 @@ use actix_web::http::header::{
 };
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytecave_core::BlobCid;
+use bytecave_core::proof::{Receipt, StoredBlob};
 use bytecave_messages::body::{BlobBody, stream};
 use bytecave_messages::budget::Share;
 use bytecave_messages::memory::HeldMemory;
@@ -14,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::place::{Outcome, Taken, Wanted, check_reach, foreign};
-use super::{NO_STORE, ProblemDocument, Replicas, header_text, query};
+use super::shapes::ReceiptShape;
+use super::{NO_STORE, ProblemDocument, Replicas, header_text, now_ms, query};
 use crate::disposition;
 use crate::multipart::{self, FRAMING_MAX_BYTES, FilePart};
 use crate::problem::{Code, Problem};
@@ -48,10 +50,15 @@ pub(crate) struct StoreAnswer {
     durability: Durability,
     /// Its copies. A store that waits for none of them counts this node's alone.
     replicas: Replicas,
+    /// This node's signed word that it has the blob durably, to be kept by the client. Absent when it has
+    /// not: of another node's shard, and while `durability` is not `strict`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<ReceiptShape>)]
+    receipt: Option<Receipt>,
 }
 
 impl StoreAnswer {
-    fn of(stored: &Stored, outcome: &Outcome) -> Self {
+    fn of(stored: &Stored, outcome: &Outcome, receipt: Option<Receipt>) -> Self {
         Self {
             cid: stored.cid,
             size: stored.size,
@@ -61,6 +68,7 @@ impl StoreAnswer {
             commitment: hex::encode(stored.commitment.as_bytes()),
             durability: outcome.durability,
             replicas: outcome.replicas,
+            receipt,
         }
     }
 }
@@ -127,17 +135,7 @@ impl UploadHead {
     /// The part of the memory for uploads that it takes.
     fn take_memory(&self, shared: &Shared) -> Result<HeldMemory, Problem> {
         let bytes = self.len.unwrap_or(WHOLE_MAX_BYTES).min(WHOLE_MAX_BYTES);
-        shared.uploads.try_take(bytes).ok_or_else(|| {
-            shared.metrics.upload_refused();
-            Problem::new(
-                Code::UploadsFull,
-                format!(
-                    "uploads in flight take all of {} bytes (http.max_upload_in_flight)",
-                    shared.uploads.total_bytes()
-                ),
-            )
-            .retry_after(std::time::Duration::from_secs(1))
-        })
+        shared.take_upload_memory(bytes)
     }
 }
 
@@ -190,6 +188,7 @@ pub(crate) async fn store(
         Some(boundary) => store_form(&shared, head, &boundary, payload).await,
         None => store_raw(&shared, head, payload).await,
     }?;
+    let receipt = receipt(&shared, &taken.stored);
     // While others are waited for, only a blob on its way to them is still in memory.
     let memory = match taken.stored.transit {
         Some(InTransit::Memory(_)) => Some(memory),
@@ -203,7 +202,25 @@ pub(crate) async fn store(
     Ok(HttpResponse::build(outcome.status)
         .insert_header(NO_STORE)
         .insert_header((LOCATION, format!("/retrieve/{}", taken.stored.cid)))
-        .json(StoreAnswer::of(&taken.stored, &outcome)))
+        .json(StoreAnswer::of(&taken.stored, &outcome, receipt)))
+}
+
+/// What is signed of a blob that was just stored. Its time is that of this store, also when the blob was
+/// here before: when a stranger first brought it is nobody's business.
+fn receipt(shared: &Shared, stored: &Stored) -> Option<Receipt> {
+    if stored.transit.is_some() || stored.durability != Durability::Strict {
+        return None;
+    }
+    let blob = StoredBlob {
+        cid: stored.cid,
+        size: stored.size,
+        commitment: stored.commitment,
+        stored_at_ms: now_ms(),
+    };
+    let signed = Receipt::sign(&shared.signer, &shared.identity.node_id, blob);
+    signed
+        .inspect_err(|error| tracing::error!(%error, "no receipt was signed"))
+        .ok()
 }
 
 async fn store_raw(

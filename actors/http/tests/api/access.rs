@@ -2,8 +2,10 @@
 
 use bytecave_config::StoreAccess;
 use bytecave_core::BlobCid;
+use serde_json::json;
 
 use crate::client::Request;
+use crate::fake_proof::proof_of;
 use crate::fake_store::content_of_shard;
 use crate::node::{Node, Setup, TOKEN};
 
@@ -39,6 +41,8 @@ fn cases(cid: &str) -> Vec<Case> {
         case("GET", "/shards", false, true),
         case("GET", "/actors", false, true),
         case("GET", "/replication", false, true),
+        case("GET", "/audits", false, true),
+        case("POST", "/admin/scrub", true, true),
         case("GET", "/admin/blocked", true, true),
         case(
             "PUT",
@@ -67,6 +71,17 @@ fn cases(cid: &str) -> Vec<Case> {
             elsewhere: true,
         });
     }
+    for (path, body) in [
+        ("/proofs", json!({"cid": cid, "nonce": "05".repeat(32)})),
+        ("/proofs/verify", json!({"proof": proof_of(b"x")})),
+    ] {
+        cases.push(Case {
+            request: Request::post(path, body.to_string())
+                .header("Content-Type", "application/json"),
+            on_loopback: false,
+            elsewhere: false,
+        });
+    }
     cases.push(Case {
         request: Request::post("/store", content_of_shard(true)),
         on_loopback: false,
@@ -85,6 +100,7 @@ async fn each_route_asks_for_the_token_where_it_should() {
         })
         .await;
         let cid = node.store.seed(b"x", None).to_string();
+        node.prover.seed(b"x");
         for case in cases(&cid) {
             let needed = if loopback {
                 case.on_loopback

@@ -15,8 +15,7 @@ async fn unknown_routes_are_404() {
     for path in [
         "/",
         "/docs",
-        "/proofs",
-        "/audits",
+        "/proofs/x",
         "/admin/backup",
         "/store/x",
         "/retrieve",
@@ -46,6 +45,10 @@ async fn a_method_that_is_not_answered_is_405_with_those_that_are() {
         ("PUT", "/admin/blocked", "GET, HEAD, OPTIONS"),
         ("GET", "/admin/blocked/x", "PUT, DELETE, OPTIONS"),
         ("POST", "/replication", "GET, HEAD, OPTIONS"),
+        ("GET", "/proofs", "POST, OPTIONS"),
+        ("GET", "/proofs/verify", "POST, OPTIONS"),
+        ("POST", "/audits", "GET, HEAD, OPTIONS"),
+        ("GET", "/admin/scrub", "POST, OPTIONS"),
         ("TRACE", "/live", "GET, HEAD, OPTIONS"),
         ("BREW", "/live", "GET, HEAD, OPTIONS"),
     ] {
@@ -68,6 +71,7 @@ async fn head_is_answered_wherever_get_is() {
         "/blobs".to_owned(),
         "/shards".to_owned(),
         "/replication".to_owned(),
+        "/audits".to_owned(),
         "/actors".to_owned(),
         "/openapi.json".to_owned(),
         format!("/blobs/{cid}"),

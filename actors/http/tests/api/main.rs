@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod access;
+mod audits;
 mod blocked;
 mod client;
 mod copies;
@@ -17,6 +18,8 @@ mod limits;
 mod node;
 mod peers;
 mod place;
+mod proofs;
+mod receipts;
 mod retrieve;
 mod status;
 mod store;

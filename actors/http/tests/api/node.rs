@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use crate::client::{Answer, Request};
-use crate::fake_proof::ProofFake;
+use crate::fake_proof::{FakeProver, ProofFake};
 use crate::fake_replicator::{FakeReplicator, ReplicatorFake};
 use crate::fake_store::{FakeActor, FakeStore};
 
@@ -31,13 +31,16 @@ pub(crate) struct Node {
     pub(crate) actor: Addr<HttpActor>,
     pub(crate) store: FakeStore,
     pub(crate) replicator: FakeReplicator,
+    pub(crate) prover: FakeProver,
     pub(crate) store_budget: Budget,
     pub(crate) replicator_budget: Budget,
+    pub(crate) proof_budget: Budget,
     pub(crate) http_budget: Budget,
     pub(crate) deaths: mpsc::Receiver<ActorName>,
     pub(crate) levels: Arc<Mutex<Vec<String>>>,
     fake: Addr<FakeActor>,
     fake_replicator: Addr<ReplicatorFake>,
+    fake_prover: Addr<ProofFake>,
 }
 
 pub(crate) fn settings() -> HttpSettings {
@@ -84,6 +87,8 @@ impl Node {
         change(&mut setup);
         let (store, fake) = FakeStore::start();
         let (replicator, fake_replicator) = FakeReplicator::start();
+        let (prover, fake_prover) = FakeProver::start();
+        let proof_budget = Budget::new(ActorName::Proof, 16);
         let replicator_budget = Budget::new(ActorName::Replicator, 16);
         let store_budget = Budget::new(ActorName::Store, setup.store_mailbox);
         let http_budget = Budget::new(ActorName::Http, setup.http_mailbox);
@@ -93,7 +98,7 @@ impl Node {
         let http = HttpActor::listen(HttpOptions {
             settings: setup.settings,
             node_id: "node-test".to_owned(),
-            public_key: NodeIdentity::from_seed([7; 32]).unwrap().public_key(),
+            identity: Arc::new(NodeIdentity::from_seed([7; 32]).unwrap()),
             owner_address: None,
             version: "0.0.0-test",
             api_token: Zeroizing::new(TOKEN.to_owned()),
@@ -116,13 +121,16 @@ impl Node {
             actor: http.start(),
             store,
             replicator,
+            prover,
             store_budget,
             replicator_budget,
+            proof_budget,
             http_budget,
             deaths,
             levels,
             fake,
             fake_replicator,
+            fake_prover,
         })
     }
 
@@ -144,7 +152,7 @@ impl Node {
         let store = StorePort::new(&self.fake, self.store_budget.clone());
         let budget = self.replicator_budget.clone();
         let replicator = ReplicatorPort::new(&self.fake_replicator, budget);
-        let proof = ProofPort::new(&ProofFake::begin(), Budget::new(ActorName::Proof, 64));
+        let proof = ProofPort::new(&self.fake_prover, self.proof_budget.clone());
         let routes = OpenRoutes {
             store,
             replicator,

@@ -40,7 +40,7 @@ async fn a_new_blob_is_201_with_all_fields_and_the_same_again_is_200() {
     assert_eq!(json["durability"], "batched");
     assert_eq!(json["replicas"]["target"], 1);
     assert_eq!(json["replicas"]["confirmed"], 1);
-    assert!(json.get("receipt").is_none(), "of a later version");
+    assert!(json.get("receipt").is_none(), "it is not durable yet");
     assert_eq!(
         answer.header("location"),
         Some(format!("/retrieve/{cid}").as_str())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actix::Message;
-use bytecave_core::{PeerId, ShardCount, ShardRange};
+use bytecave_core::{PeerId, ShardCount, ShardId, ShardRange};
 use serde::{Deserialize, Serialize};
 
 /// Event: how the network is, at most once a second.
@@ -114,6 +114,19 @@ pub struct PeerInfo {
     /// The /bytecave/ protocols it speaks.
     #[serde(default)]
     pub protocols: Vec<String>,
+}
+
+impl PeerInfo {
+    /// Whether it keeps `shard` of `count`; `None` if it does not say, or counts shards otherwise.
+    pub fn keeps(&self, shard: ShardId, count: ShardCount) -> Option<bool> {
+        let ranges = self.shards.as_ref()?;
+        if self.shard_count? != count {
+            return None;
+        }
+        let shard = u64::from(shard.get());
+        let within = |range: &ShardRange| (range.start..=range.end).contains(&shard);
+        Some(ranges.iter().any(within))
+    }
 }
 
 /// A configured relay.
