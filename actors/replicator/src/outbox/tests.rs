@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used)]
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytecave_core::BlobCid;
@@ -10,7 +11,8 @@ use tokio::time::sleep;
 use super::*;
 use crate::conduct::Conduct;
 use crate::fakes::{
-    FakeStore, FakeSwarm, ME, Takes, contents_of_shard, count, holders, keeper, peer, permit,
+    FakeStore, FakeSwarm, ME, Takes, contents_of_shard, count, holders, keeper, network, peer,
+    permit,
 };
 
 /// Longer than all that is not put off takes.
@@ -82,6 +84,20 @@ async fn what_a_crash_left_goes_to_all_holders_and_the_cursors_follow_together()
 }
 
 #[actix::test]
+async fn what_a_crash_left_waits_until_the_others_are_met_again() {
+    let mut node = Node::among(0);
+    node.stored(4, 3);
+    node.outbox.start(true);
+    sleep(Duration::from_mins(2)).await;
+    assert_eq!(node.store.outbox(), 3, "nobody said yet what it keeps");
+    let met = network((1..=2).map(keeper).collect());
+    node.placer.holders().set_network(Arc::new(met));
+    sleep(A_WHILE).await;
+    assert_eq!(node.swarm.sent().len(), 3 * 2);
+    assert_eq!((node.store.outbox(), node.outbox.waiting()), (0, 0));
+}
+
+#[actix::test]
 async fn what_is_stored_later_goes_with_the_nudge() {
     let mut node = Node::among(2);
     node.outbox.start(true);
@@ -120,7 +136,8 @@ async fn without_a_network_or_others_the_cursors_follow() {
         node.stored(3, 2);
         node.stored(5, 1);
         node.outbox.start(networked);
-        sleep(Duration::from_mins(1)).await;
+        // Long enough to know that nobody comes.
+        sleep(Duration::from_mins(6)).await;
         assert_eq!(node.store.asked(), ["outbox", "advance [3, 5]"]);
         assert_eq!(node.store.outbox(), 0);
         assert_eq!(node.swarm.offered(), []);

@@ -29,6 +29,12 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 const LONE_FLUSH_EVERY: Duration = Duration::from_secs(30);
 /// Settled entries for which the cursors move sooner: what is settled is read again until they do.
 const FLUSH_AT: usize = 256;
+/// Time from the start in which a shard without other holders keeps its outbox: peers say what they keep only
+/// once they are connected, so a node that just started seems to be alone. Too low: what was acknowledged right
+/// before a crash is copied by the next comparison only. Too high: a node that is alone keeps entries for nothing.
+const STRANGE_FOR: Duration = Duration::from_mins(5);
+/// Time between two looks at whether somebody came for those.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long to wait when the store failed, or nothing is known of the network yet.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -44,6 +50,10 @@ pub(super) struct Worker {
     queues: BTreeMap<ShardId, Queue>,
     /// Shards whose outbox has more than is in memory.
     to_read: BTreeSet<ShardId>,
+    /// Those that nobody else holds so far.
+    lone: BTreeSet<ShardId>,
+    /// Until when those are kept.
+    strange_until: Instant,
     /// The one that was read last: the next in order is next.
     last_read: Option<ShardId>,
     ready: VecDeque<At>,
@@ -77,6 +87,8 @@ impl Worker {
             networked,
             queues: BTreeMap::new(),
             to_read: BTreeSet::new(),
+            lone: BTreeSet::new(),
+            strange_until: Instant::now() + STRANGE_FOR,
             last_read: None,
             ready: VecDeque::new(),
             put_off: BTreeSet::new(),
@@ -95,6 +107,7 @@ impl Worker {
         loop {
             self.to_read.append(&mut self.shared.take_grown());
             self.bring_back();
+            self.meet();
             if self
                 .paused_until
                 .is_none_or(|until| until <= Instant::now())
@@ -129,7 +142,8 @@ impl Worker {
         let store = flush.into_iter().chain(read).min();
         let store = store.map(|at| self.paused_until.map_or(at, |until| until.max(at)));
         let put_off = self.put_off.first().map(|(at, ..)| *at);
-        let next = store.into_iter().chain(put_off).min();
+        let meet = (!self.lone.is_empty()).then_some(now + LOOK_EVERY);
+        let next = store.into_iter().chain(put_off).chain(meet).min();
         next.unwrap_or_else(|| now + Duration::from_hours(1))
     }
 
@@ -150,7 +164,12 @@ impl Worker {
                 return;
             };
             let holders = self.placer.holders();
-            if !self.networked || self.placer.is_alone(shard) && holders.network().is_some() {
+            let lone = self.placer.is_alone(shard) && holders.network().is_some();
+            if self.networked && lone && Instant::now() < self.strange_until {
+                self.lone.insert(shard);
+                continue;
+            }
+            if !self.networked || lone {
                 // There is nobody to bring anything to; whoever joins later compares, or is told.
                 holders.owe(shard);
                 let dropped = self.queues.remove(&shard);
@@ -186,6 +205,15 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Reads on where somebody came, or nobody will.
+    fn meet(&mut self) {
+        let (placer, over) = (&self.placer, Instant::now() >= self.strange_until);
+        let met = self
+            .lone
+            .extract_if(.., |shard| over || !placer.is_alone(*shard));
+        self.to_read.extend(met);
     }
 
     fn next_shard(&mut self) -> Option<ShardId> {
