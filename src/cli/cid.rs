@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use bytecave_core::tree::{GROUP_BYTES, TreeFold, group_hashes};
-use bytecave_core::{BlobCid, Commitment, Digest};
+use bytecave_core::{BlobCid, BlobRoot, Commitment, Digest};
 use clap::Args;
 use ring::digest::{Context as Sha256, SHA256};
 use serde_json::json;
@@ -36,21 +36,26 @@ pub(crate) struct CidArgs {
 
 /// What follows from a blob's bytes alone.
 #[derive(Debug, PartialEq, Eq)]
-struct Named {
-    cid: BlobCid,
-    size: u64,
-    root: bytecave_core::BlobRoot,
-    commitment: Commitment,
+pub(super) struct Named {
+    pub(super) cid: BlobCid,
+    pub(super) size: u64,
+    pub(super) root: BlobRoot,
+    pub(super) commitment: Commitment,
 }
 
 pub(crate) fn run(context: &Context, args: &CidArgs) -> Result<(), CliError> {
     let name = |path: &PathBuf| printable(&path.to_string_lossy());
     block_on(context.each(&args.files, name, async |path| {
-        let bar = context.out.bar(length(path), &name(path));
-        let named = read_and_name(path, |bytes| bar.inc(bytes));
-        bar.finish_and_clear();
-        show(context, args, path, &named?)
+        show(context, args, path, &name_file(context, path)?)
     }))
+}
+
+/// Reads a file, `-` being standard input, for what follows from its bytes.
+pub(super) fn name_file(context: &Context, path: &Path) -> Result<Named, CliError> {
+    let bar = context.out.bar(length(path), &path.to_string_lossy());
+    let named = read_and_name(path, |bytes| bar.inc(bytes));
+    bar.finish_and_clear();
+    named
 }
 
 fn show(context: &Context, args: &CidArgs, path: &Path, named: &Named) -> Result<(), CliError> {

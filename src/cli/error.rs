@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bytecave_config::Problems;
+use bytecave_core::proof::Reason;
 use bytecave_core::{BlobCid, IdentityError, ShardError};
 use bytecave_store::engine::OpenError;
 use bytecave_store::offline::OfflineError;
@@ -161,6 +162,37 @@ pub(crate) enum CliError {
         /// Copies there are.
         confirmed: u64,
     },
+    /// A proof or a receipt that the node gave does not hold.
+    #[error("{what} does not hold: {reason} ({})", reason.code())]
+    NotProven {
+        /// Of what, and by whom.
+        what: String,
+        /// Why not.
+        reason: Reason,
+    },
+    /// Stored, and without the receipt that was asked for.
+    #[error(
+        "{name} is stored, and the node gave no receipt: it gives one for what it keeps itself, once that is durable (durability strict, or --replicas 2 and more)"
+    )]
+    NoReceipt {
+        /// The file.
+        name: String,
+    },
+    /// A file is not what it should be.
+    #[error("{} is not {what}: {reason}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What it should be.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The system's random generator failed.
+    #[error(
+        "the system gave no random bytes for a nonce: make one otherwise, and name it with --nonce"
+    )]
+    NoRandom,
     /// What cannot be undone is not done by accident.
     #[error(
         "this deletes every blob of the shards {ranges} from this node for good: confirm it with --yes"
@@ -246,7 +278,9 @@ impl CliError {
             | Self::NoSuchKey(_)
             | Self::Shards(_)
             | Self::BadList { .. }
+            | Self::Malformed { .. }
             | Self::NotConfirmed { .. } => Exit::Usage,
+            Self::NotProven { .. } => Exit::NotProven,
             Self::FewerCopies { .. } => Exit::FewerCopies,
             Self::Offline(error) => exit_of_offline(error),
             Self::Unreachable { .. } | Self::Broken { .. } => Exit::Unreachable,
@@ -263,6 +297,8 @@ impl CliError {
             | Self::Client(_)
             | Self::Strange { .. }
             | Self::Key { .. }
+            | Self::NoReceipt { .. }
+            | Self::NoRandom
             | Self::Io { .. }
             | Self::Stdout(_)
             | Self::Start(_) => Exit::Failed,

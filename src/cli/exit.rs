@@ -28,13 +28,15 @@ pub(crate) enum Exit {
     Full,
     /// Stored, with fewer copies than asked for.
     FewerCopies,
+    /// A proof or a receipt does not hold.
+    NotProven,
     /// The user pressed Ctrl-C.
     Interrupted,
 }
 
 impl Exit {
     /// Every way to end, ascending.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Done,
         Self::Failed,
         Self::Usage,
@@ -46,6 +48,7 @@ impl Exit {
         Self::Busy,
         Self::Full,
         Self::FewerCopies,
+        Self::NotProven,
         Self::Interrupted,
     ];
 
@@ -84,6 +87,7 @@ impl Exit {
                 10,
                 "stored, with fewer copies than asked for when the time was up; the rest follow",
             ),
+            Self::NotProven => (11, "a proof or a receipt does not hold"),
             Self::Interrupted => (130, "interrupted by Ctrl-C"),
         }
     }

@@ -7,7 +7,7 @@ use std::net::{Shutdown, TcpListener};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Answers one connection, then is gone.
+/// Answers as many connections as it has answers, then is gone.
 pub(super) struct FakeNode {
     url: String,
     served: JoinHandle<Vec<u8>>,
@@ -16,18 +16,26 @@ pub(super) struct FakeNode {
 impl FakeNode {
     /// Answers the first request with these bytes, whatever it asks.
     pub(super) fn answering(answer: impl Into<Vec<u8>>) -> Self {
+        Self::answering_each([answer])
+    }
+
+    /// Answers one request after the other, each on a connection of its own.
+    pub(super) fn answering_each(answers: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let answer = answer.into();
+        let answers: Vec<Vec<u8>> = answers.into_iter().map(Into::into).collect();
         let served = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            stream
-                .set_read_timeout(Some(Duration::from_secs(20)))
-                .unwrap();
-            let request = read_request(&mut stream);
-            stream.write_all(&answer).unwrap();
-            stream.shutdown(Shutdown::Both).unwrap();
-            request
+            let mut requests = Vec::new();
+            for answer in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                stream
+                    .set_read_timeout(Some(Duration::from_secs(20)))
+                    .unwrap();
+                requests.extend(read_request(&mut stream));
+                stream.write_all(&answer).unwrap();
+                stream.shutdown(Shutdown::Both).unwrap();
+            }
+            requests
         });
         Self { url, served }
     }
@@ -37,7 +45,7 @@ impl FakeNode {
         &self.url
     }
 
-    /// The request as it came.
+    /// The requests as they came, one behind the other.
     pub(super) fn request(self) -> String {
         String::from_utf8(self.served.join().unwrap()).unwrap()
     }

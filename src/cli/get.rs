@@ -18,7 +18,7 @@ use super::error::CliError;
 use super::output::{json_line, short_size};
 
 /// What to do about a file that is there already.
-const OVERWRITE: &str = "choose another name, or overwrite it with --force";
+pub(super) const OVERWRITE: &str = "choose another name, or overwrite it with --force";
 
 /// Arguments of `get`.
 #[derive(Debug, Args)]
@@ -167,7 +167,7 @@ fn looks_binary(piece: &[u8]) -> bool {
 }
 
 /// A file on its way; it disappears unless it is kept.
-struct Part {
+pub(super) struct Part {
     file: File,
     path: PathBuf,
     target: PathBuf,
@@ -176,7 +176,7 @@ struct Part {
 
 impl Part {
     /// Beside the target, so that the rename stays within a file system.
-    fn create(target: &Path) -> Result<Self, CliError> {
+    pub(super) fn create(target: &Path) -> Result<Self, CliError> {
         let mut name = std::ffi::OsString::from(".");
         name.push(target.file_name().unwrap_or_default());
         name.push(format!(".{}.part", std::process::id()));
@@ -195,14 +195,15 @@ impl Part {
         })
     }
 
-    fn write(&mut self, piece: &[u8]) -> Result<(), CliError> {
+    /// Appends to it.
+    pub(super) fn write(&mut self, piece: &[u8]) -> Result<(), CliError> {
         self.file
             .write_all(piece)
             .map_err(CliError::io("write", &self.path))
     }
 
     /// Gives it its name.
-    fn keep(mut self, overwrite: bool) -> Result<(), CliError> {
+    pub(super) fn keep(mut self, overwrite: bool) -> Result<(), CliError> {
         self.file
             .sync_all()
             .map_err(CliError::io("write", &self.path))?;

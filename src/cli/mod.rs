@@ -1,14 +1,15 @@
 //! Everything that a person types.
 //!
 //! Three kinds of commands live here. Those that speak HTTP to a running node (`store`, `get`, `ls`, `rm`,
-//! `pin`, `block`, `stat`, `status`, `peers`, `replication`, `shards show`, `keys rotate`, `gc`, `log-level`); those that open the data
+//! `pin`, `block`, `stat`, `status`, `peers`, `replication`, `shards show`, `proof make`, `audits`, `scrub`, `keys rotate`, `gc`, `log-level`); those that open the data
 //! directory themselves and are refused while a node runs (`init`, `verify`, `shards drop`); and those that
-//! need neither (`cid`, `config`, `completions`). `doctor` and `keys show` look at whatever is there.
+//! need neither (`cid`, `proof verify`, `config`, `completions`). `doctor` and `keys show` look at whatever is there.
 //!
 //! Results go to standard output, everything else to standard error. A command ends in one of the
 //! codes of [`exit::Exit`]. No actor is known here: `run` hands the settings to the node and waits.
 
 mod admin;
+mod audits;
 mod blobs;
 mod block;
 mod cid;
@@ -25,7 +26,10 @@ mod network;
 mod offline;
 mod output;
 mod peers;
+mod proof;
+mod receipts;
 mod replication;
+mod scrub;
 mod shards;
 mod status;
 mod store;
@@ -125,6 +129,13 @@ enum Command {
     Peers(peers::PeersArgs),
     /// Say where copies are wanting, and why
     Replication(replication::ReplicationArgs),
+    /// Show that a node holds a blob, and check who shows it
+    #[command(subcommand)]
+    Proof(proof::ProofCommand),
+    /// List what the running node found when it asked others for proof
+    Audits(audits::AuditsArgs),
+    /// Let the running node read everything that it keeps again
+    Scrub(scrub::ScrubArgs),
     /// Show the node's shards, or give shards up
     #[command(subcommand)]
     Shards(shards::ShardsCommand),
@@ -226,6 +237,9 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
         Command::Status => status::run(context),
         Command::Peers(args) => peers::run(context, &args).map(done),
         Command::Replication(args) => replication::run(context, &args).map(done),
+        Command::Proof(command) => proof::run(context, &command),
+        Command::Audits(args) => audits::run(context, &args).map(done),
+        Command::Scrub(args) => scrub::run(context, &args).map(done),
         Command::Shards(command) => shards::run(context, &command).map(done),
         Command::Config(command) => config::run(context, &command).map(done),
         Command::Keys(command) => keys::run(context, &command).map(done),
@@ -252,5 +266,7 @@ mod copies_tests;
 mod exchange_tests;
 #[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod proof_tests;
 #[cfg(test)]
 mod tests;

@@ -7,12 +7,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytecave_core::proof::Receipt;
 use bytecave_core::{BlobCid, Digest};
 use clap::Args;
 use futures_util::{Stream, StreamExt};
 use indicatif::ProgressBar;
 use reqwest::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
-use reqwest::{Body, Method, StatusCode};
+use reqwest::{Body, Method, StatusCode, Url};
 use ring::digest::{Context as Sha256, SHA256};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -25,6 +26,7 @@ use super::client::{Client, Patience};
 use super::context::{Context, block_on};
 use super::error::CliError;
 use super::output::{json_line, line, printable, short_size};
+use super::receipts::Receipts;
 
 /// Read and sent at once.
 const PIECE_BYTES: usize = 256 << 10;
@@ -37,11 +39,15 @@ Examples:
   tar c dir | bytecave store --name dir.tar --type application/x-tar -
   CID=$(bytecave store -q photo.jpg)
   bytecave store --replicas 3 photo.jpg
+  bytecave store --receipt photo.receipt photo.jpg
 
 Prints CID, size and name of each file. Storing the same bytes again changes nothing.
 
 With --replicas it also prints how many durable copies there are, of how many there shall be, and ends
-with 10 when they are fewer than asked for: the blob is stored, and the rest are made in the background.")]
+with 10 when they are fewer than asked for: the blob is stored, and the rest are made in the background.
+
+With --receipt the node's signed word that it keeps the blob durably is checked and kept, one receipt on a
+line: bytecave proof verify-receipt reads it.")]
 pub(crate) struct StoreArgs {
     /// Files; - is standard input
     #[arg(required = true, value_name = "FILE")]
@@ -65,6 +71,9 @@ pub(crate) struct StoreArgs {
     /// Wait until this many nodes have it durably, this one included
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
     replicas: Option<u32>,
+    /// New file for the node's signed receipts
+    #[arg(long, value_name = "FILE")]
+    receipt: Option<PathBuf>,
     /// Print only the CID
     #[arg(short, long)]
     quiet: bool,
@@ -90,6 +99,8 @@ struct Stored {
 pub(crate) fn run(context: &Context, args: &StoreArgs) -> Result<(), CliError> {
     let client = context.client(Patience::Endless)?;
     let name = |path: &PathBuf| printable(&path.to_string_lossy());
+    let receipts = args.receipt.as_deref();
+    let mut receipts = receipts.map(Receipts::new).transpose()?;
     block_on(context.each(&args.files, name, async |path| {
         let answered = store(context, &client, args, path).await?;
         let Answered { stored, new, fewer } = &answered;
@@ -108,6 +119,14 @@ pub(crate) fn run(context: &Context, args: &StoreArgs) -> Result<(), CliError> {
                 copies.unwrap_or_default()
             ))?;
         }
+        if let Some(receipts) = &mut receipts {
+            receipts.keep(
+                name(path),
+                stored.cid,
+                stored.size,
+                stored.receipt(client.base())?,
+            )?;
+        }
         match args.replicas {
             Some(asked) if *fewer => Err(CliError::FewerCopies {
                 name: name(path),
@@ -122,6 +141,16 @@ pub(crate) fn run(context: &Context, args: &StoreArgs) -> Result<(), CliError> {
 impl Stored {
     fn replica(&self, which: &str) -> Option<u64> {
         self.rest.get("replicas")?.get(which)?.as_u64()
+    }
+
+    /// The node's signed word, if it gave one.
+    fn receipt(&self, url: &Url) -> Result<Option<Receipt>, CliError> {
+        let receipt = self.rest.get("receipt").filter(|given| !given.is_null());
+        let receipt = receipt.map(Receipt::deserialize).transpose();
+        receipt.map_err(|error| CliError::Strange {
+            url: url.to_string(),
+            reason: format!("receipt: {error}"),
+        })
     }
 
     /// How many copies there are, of how many.
