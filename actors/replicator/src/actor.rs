@@ -9,11 +9,11 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, ResponseFuture}
 use bytecave_messages::budget::ActorName;
 use bytecave_messages::lifecycle::{DeathWatch, PartChanged, PartState, Stop};
 use bytecave_messages::ports::{ReplicatorEvents, StorePort, SwarmPort, notify};
-use bytecave_messages::proof::{AuditFinished, ChallengeOpened};
 use bytecave_messages::replicator::ReplicatorChanged;
 use bytecave_messages::store::{BlobStored, StoreChanged};
 use bytecave_messages::swarm::SwarmChanged;
 
+use crate::audits::Audits;
 use crate::conduct::Conduct;
 use crate::facts::Facts;
 use crate::fetch::{Fetcher, Patience};
@@ -38,6 +38,7 @@ pub struct ReplicatorActor {
     swarm: SwarmPort,
     events: ReplicatorEvents,
     watch: DeathWatch,
+    conduct: Conduct,
     facts: Facts,
     holders: Holders,
     receiver: Receiver,
@@ -72,7 +73,8 @@ impl ReplicatorActor {
             goodbye_timeout: replication.goodbye_timeout.as_duration(),
             now_ms,
         };
-        let holders = Holders::new(rules, facts.clone());
+        let audits = Audits::new(events.possession.clone());
+        let holders = Holders::new(rules, facts.clone(), audits);
         let patience = Patience::of(p2p.request_timeout.as_duration());
         let strangers = Strangers::new(replication.stranger_quota.get());
         let placer = Placer::new(
@@ -110,12 +112,13 @@ impl ReplicatorActor {
                 swarm.clone(),
                 facts.clone(),
                 holders.clone(),
-                conduct,
+                conduct.clone(),
                 patience,
             ),
             outbox: Outbox::new(store.clone(), placer.clone()),
             placer,
             reconciler,
+            conduct,
             facts,
             holders,
             store,
@@ -181,8 +184,9 @@ impl Handler<StoreChanged> for ReplicatorActor {
     type Result = ();
 
     fn handle(&mut self, StoreChanged(snapshot): StoreChanged, _: &mut Self::Context) {
-        self.facts.set(&snapshot);
-        self.holders.refresh();
+        if self.facts.set(&snapshot) {
+            self.holders.refresh();
+        }
     }
 }
 
@@ -192,18 +196,6 @@ impl Handler<SwarmChanged> for ReplicatorActor {
     fn handle(&mut self, SwarmChanged(snapshot): SwarmChanged, _: &mut Self::Context) {
         self.holders.set_network(snapshot);
     }
-}
-
-impl Handler<AuditFinished> for ReplicatorActor {
-    type Result = ();
-
-    fn handle(&mut self, _: AuditFinished, _: &mut Self::Context) {}
-}
-
-impl Handler<ChallengeOpened> for ReplicatorActor {
-    type Result = ();
-
-    fn handle(&mut self, _: ChallengeOpened, _: &mut Self::Context) {}
 }
 
 impl Handler<Stop> for ReplicatorActor {

@@ -20,8 +20,13 @@ const REMEMBERED: usize = 4096;
 pub(crate) enum Deed {
     /// It gave a blob, or took one, as it should.
     Served,
+    /// It proved that it holds a blob.
+    Proved,
     /// It gave no answer in its time, or broke off.
     Silent,
+    /// It did not prove a copy that it should have: it lost it, found it damaged, or said nothing in
+    /// several turns.
+    Unproved,
     /// It gave other bytes, another size or root than it stated, or a list that is not true. Nobody
     /// does that by accident.
     Lied,
@@ -31,7 +36,9 @@ impl Deed {
     fn worth(self) -> f64 {
         match self {
             Self::Served => 1.0,
+            Self::Proved => 0.5,
             Self::Silent => -3.0,
+            Self::Unproved => -20.0,
             Self::Lied => -60.0,
         }
     }
@@ -150,6 +157,21 @@ mod tests {
 
     fn now_ms() -> u64 {
         NOW_MS.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn copies_that_were_not_proved_are_forgiven_within_a_day() {
+        static HOURS: AtomicU64 = AtomicU64::new(0);
+        let conduct = Conduct::new(|| HOURS.load(Ordering::Relaxed) * 3_600_000);
+        conduct.note(&peer(1), Deed::Proved);
+        assert!(conduct.score(&peer(1)) > 0.0);
+        for failed in 1..=3 {
+            conduct.note(&peer(1), Deed::Unproved);
+            assert_eq!(conduct.is_blocked(&peer(1)), failed == 3, "{failed}");
+        }
+        HOURS.store(24, Ordering::Relaxed);
+        let score = conduct.score(&peer(1));
+        assert!((-5.0..0.0).contains(&score), "{score}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub(crate) struct Facts(Arc<RwLock<Option<Arc<StoreFacts>>>>);
 pub(crate) struct StoreFacts {
     shard_count: ShardCount,
     /// `None` if the snapshot contradicts itself.
-    owned: Option<ShardSet>,
+    owned: Option<Arc<ShardSet>>,
     /// Blobs in all shards.
     pub(crate) blobs: u64,
     /// Whether quota or disk are used up.
@@ -25,24 +25,44 @@ pub(crate) struct StoreFacts {
     pub(crate) synced: bool,
     /// The storage limit in sealed bytes.
     pub(crate) quota_bytes: u64,
+    /// Blobs whose bytes were found damaged.
+    pub(crate) quarantined: u64,
     /// Counters of every shard that has a family here, ascending.
-    pub(crate) shards: Vec<ShardCounters>,
+    pub(crate) shards: Arc<[ShardCounters]>,
 }
 
 impl Facts {
-    /// The store said how it is.
-    pub(crate) fn set(&self, snapshot: &StoreSnapshot) {
+    /// The store said how it is, as it does each second: what is as it was is not copied again. Answers
+    /// whether anything changed that says who holds what.
+    pub(crate) fn set(&self, snapshot: &StoreSnapshot) -> bool {
+        let before = self.get();
+        let owned = ShardSet::from_ranges(snapshot.shard_count, &snapshot.owned);
+        let shards = before.as_ref().map(|before| &before.shards);
+        let shards = shards.filter(|shards| shards[..] == snapshot.shards[..]);
         let facts = StoreFacts {
             shard_count: snapshot.shard_count,
-            owned: ShardSet::from_ranges(snapshot.shard_count, &snapshot.owned).ok(),
+            owned: owned.ok().map(Arc::new),
             blobs: snapshot.blobs,
             full: snapshot.condition == StoreCondition::Full,
             accepting: snapshot.condition == StoreCondition::Writable,
             synced: snapshot.durability == Durability::Strict,
             quota_bytes: snapshot.quota_bytes,
-            shards: snapshot.shards.clone(),
+            quarantined: snapshot.quarantined,
+            shards: shards.map_or_else(|| snapshot.shards.as_slice().into(), Arc::clone),
         };
+        let places = |facts: &StoreFacts| {
+            let StoreFacts {
+                shard_count,
+                owned,
+                accepting,
+                quota_bytes,
+                ..
+            } = facts;
+            (*shard_count, owned.clone(), *accepting, *quota_bytes)
+        };
+        let changed = before.is_none_or(|before| places(&before) != places(&facts));
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(facts));
+        changed
     }
 
     /// The latest; none in the first moments of a node.
@@ -67,7 +87,7 @@ impl StoreFacts {
 
     /// The shards that this node keeps; none if the store contradicts itself.
     pub(crate) fn owned(&self) -> Option<&ShardSet> {
-        self.owned.as_ref()
+        self.owned.as_deref()
     }
 
     /// What stands here of a shard that this node keeps.

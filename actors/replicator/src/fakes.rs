@@ -11,6 +11,7 @@ use bytecave_messages::budget::{ActorName, Budget, Permit, Share};
 use bytecave_messages::store::{Durability, StoreCondition, StoreSnapshot};
 use bytecave_messages::swarm::{ConnectionKind, PeerInfo, PeerView, Reachability, SwarmSnapshot};
 
+use crate::audits::Audits;
 use crate::facts::Facts;
 use crate::holders::{Holders, REPLICATE, Rules};
 
@@ -156,7 +157,7 @@ pub(crate) fn holders(factor: usize, peers: Vec<PeerView>) -> Holders {
         goodbye_timeout: std::time::Duration::from_mins(5),
         now_ms: || 0,
     };
-    let holders = Holders::new(rules, facts());
+    let holders = Holders::new(rules, facts(), Audits::new(Vec::new()));
     holders.set_network(std::sync::Arc::new(network(peers)));
     holders
 }

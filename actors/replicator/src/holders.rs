@@ -7,14 +7,16 @@ use std::time::Duration;
 use bytecave_core::{PeerId, ShardCount, ShardId, ShardSet};
 use bytecave_messages::swarm::{ConnectionKind, PeerInfo, PeerView, SwarmSnapshot};
 
+use crate::audits::{Audits, PASSES};
 use crate::facts::{Facts, StoreFacts};
-use crate::placement::{Member, Placement, Weight};
+use crate::placement::{Member, Placement, Unproved, Weight};
 
 /// Whoever speaks this keeps copies as we do; others are served, and counted by nobody.
 pub(crate) const REPLICATE: &str = "/bytecave/replicate/2.0.0";
 /// What programs of the first version take copies by.
 const REPLICATE_V1: &str = "/bytecave/replicate/1.0.0";
-/// A peer that was met later than this is on probation, where there is one.
+/// A peer that was met later than this is on probation, where there is one, and so is one that did not
+/// pass [`PASSES`] audits.
 const PROBATION: Duration = Duration::from_hours(24);
 
 /// What makes a peer a member that holds shards.
@@ -42,6 +44,7 @@ pub(crate) struct Holders(Arc<Inner>);
 struct Inner {
     rules: Rules,
     facts: Facts,
+    audits: Audits,
     latest: RwLock<Latest>,
     /// Shards of which a blob was stored here that not all holders were brought. At most one entry each.
     owed: Mutex<BTreeSet<ShardId>>,
@@ -55,11 +58,12 @@ struct Latest {
 
 impl Holders {
     /// Nothing is known of the network yet.
-    pub(crate) fn new(rules: Rules, facts: Facts) -> Self {
+    pub(crate) fn new(rules: Rules, facts: Facts, audits: Audits) -> Self {
         let latest = RwLock::default();
         Self(Arc::new(Inner {
             rules,
             facts,
+            audits,
             latest,
             owed: Mutex::default(),
         }))
@@ -68,6 +72,11 @@ impl Holders {
     /// This node.
     pub(crate) fn me(&self) -> PeerId {
         self.0.rules.me
+    }
+
+    /// What audits found of others' copies.
+    pub(crate) fn audits(&self) -> &Audits {
+        &self.0.audits
     }
 
     /// A blob of `shard` was stored here, and for now nobody goes on bringing it to all holders: whoever
@@ -99,12 +108,13 @@ impl Holders {
         };
         let rules = &self.0.rules;
         let (count, factor) = (facts.shard_count(), rules.factor);
-        let members = members(rules, &facts, self.network().as_deref());
-        let same = |placement: &Arc<Placement>| placement.is_of(count, factor, &members);
-        if !self.placement().as_ref().is_some_and(same) {
-            let placement = Arc::new(Placement::new(count, factor, members));
-            self.write(|latest| latest.placement = Some(placement));
-        }
+        let members = members(rules, &facts, &self.0.audits, self.network().as_deref());
+        let placement = match self.placement() {
+            Some(placement) if placement.is_of(count, factor, &members) => return,
+            Some(placement) => placement.followed_by(count, factor, members),
+            None => Placement::new(count, factor, members),
+        };
+        self.write(|latest| latest.placement = Some(Arc::new(placement)));
     }
 
     /// The latest of the network; none while networking is off.
@@ -147,8 +157,18 @@ impl Holders {
 }
 
 /// This node and the peers that keep copies as it does, by peer id.
-fn members(rules: &Rules, facts: &StoreFacts, network: Option<&SwarmSnapshot>) -> Vec<Member> {
+fn members(
+    rules: &Rules,
+    facts: &StoreFacts,
+    audits: &Audits,
+    network: Option<&SwarmSnapshot>,
+) -> Vec<Member> {
     let now_ms = (rules.now_ms)();
+    let unproved = audits.unproved(facts.shard_count());
+    let is_young = |peer: &PeerView| {
+        let met = now_ms.saturating_sub(peer.first_seen_ms);
+        u128::from(met) < PROBATION.as_millis() || audits.passed(&peer.peer_id) < PASSES
+    };
     let peers = network.map_or(&[][..], |network| &network.peers);
     let mut members: Vec<_> = peers
         .iter()
@@ -157,13 +177,13 @@ fn members(rules: &Rules, facts: &StoreFacts, network: Option<&SwarmSnapshot>) -
             let info = peer.info.as_ref()?;
             let shards = kept(info, facts.shard_count())?;
             let speaks = info.protocols.iter().any(|name| name == REPLICATE);
-            let met = now_ms.saturating_sub(peer.first_seen_ms);
             speaks.then_some(Member {
                 peer: peer.peer_id,
                 weight: Weight::of(info.capacity?),
                 shards,
                 accepting: info.accepting?,
-                on_probation: rules.probation && u128::from(met) < PROBATION.as_millis(),
+                on_probation: rules.probation && is_young(peer),
+                unproved: unproved.get(&peer.peer_id).cloned().unwrap_or_default(),
             })
         })
         .collect();
@@ -173,6 +193,7 @@ fn members(rules: &Rules, facts: &StoreFacts, network: Option<&SwarmSnapshot>) -
         shards: owned.clone(),
         accepting: facts.accepting,
         on_probation: false,
+        unproved: Unproved::Nowhere,
     }));
     members.sort_unstable_by_key(|member| member.peer);
     members
@@ -218,9 +239,11 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::sync::atomic::{AtomicU64, Ordering};
 
+    use bytecave_messages::proof::Outcome;
     use bytecave_messages::store::StoreCondition;
 
     use super::*;
+    use crate::audits::tests::record;
     use crate::fakes::{ME, count, keeper, network, peer, snapshot, view};
 
     const MINUTE: u64 = 60_000;
@@ -237,7 +260,7 @@ mod tests {
             goodbye_timeout: Duration::from_mins(5),
             now_ms,
         };
-        Holders::new(rules, Facts::default())
+        Holders::new(rules, Facts::default(), Audits::new(Vec::new()))
     }
 
     fn say(holders: &Holders, condition: StoreCondition) {
@@ -313,6 +336,15 @@ mod tests {
         left.left_ms = Some(START);
         let mut young = keeper(3);
         young.first_seen_ms = START;
+        let pass = |number: u8, times: u64| {
+            let cid = bytecave_core::BlobCid::of(b"content");
+            let passed = Arc::new(record(number, cid, Outcome::Passed, START));
+            for _ in 0..times {
+                holders.audits().finished(&passed, true, START);
+            }
+        };
+        (1..=3).for_each(|number| pass(number, PASSES));
+        pass(4, PASSES - 1);
         holders.set_network(Arc::new(network(vec![gone, left, young, keeper(4)])));
         say(&holders, StoreCondition::Writable);
         let at = |minutes: u64| {
@@ -331,7 +363,10 @@ mod tests {
             young.map(|member| member.peer).collect::<Vec<_>>()
         };
         // First met at an unknown time is long ago.
-        assert_eq!(on_probation(), [peer(3)]);
+        assert_eq!(on_probation(), sorted(&[3, 4]));
+        at(24 * 60);
+        assert_eq!(on_probation(), [peer(4)], "it did not prove enough");
+        pass(4, 1);
         at(24 * 60);
         assert_eq!(on_probation(), []);
     }

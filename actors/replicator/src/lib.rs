@@ -9,11 +9,15 @@
 //! brought to them by `place`, when the client waits for it, and by `outbox`, whether anybody waits or
 //! not; `reconcile` compares with the other holders and fetches what is wanting here.
 //!
+//! What proofs show of others' copies stands in `audits`: a copy that was not proved counts for nothing,
+//! and while a peer is asked for proof it is given nothing of the blob.
+//!
 //! A task holds the permit of what it answers, or is one of a bounded number, so there are never more
 //! tasks than that. At a stop or a crash whoever waits hears that the node is busy or gone; what was
 //! not brought to others yet stands in the store's outbox.
 
 mod actor;
+mod audits;
 mod candidates;
 mod conduct;
 mod facts;

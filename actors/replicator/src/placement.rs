@@ -9,10 +9,14 @@
 //! address enters, so ranks move only when membership or a limit does. All arithmetic is on integers:
 //! no two machines round differently.
 
-use std::collections::HashMap;
+mod ranks;
+
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytecave_core::{BlobCid, Digest, PeerId, ShardCount, ShardId, ShardSet};
+
+use ranks::Ranks;
 
 /// Fraction bits of the logarithms; ties are then decided by the peer id, and never happen.
 const FRACTION_BITS: u32 = 48;
@@ -33,6 +37,28 @@ impl Weight {
     }
 }
 
+/// Where a member's copies do not count, since it failed to prove them or cannot be asked to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Unproved {
+    /// It is believed everywhere.
+    #[default]
+    Nowhere,
+    /// In these shards.
+    In(Arc<BTreeSet<ShardId>>),
+    /// It speaks no protocol to ask it by.
+    Everywhere,
+}
+
+impl Unproved {
+    fn contains(&self, shard: ShardId) -> bool {
+        match self {
+            Self::Nowhere => false,
+            Self::In(shards) => shards.contains(&shard),
+            Self::Everywhere => true,
+        }
+    }
+}
+
 /// A node that may hold shards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Member {
@@ -44,22 +70,39 @@ pub(crate) struct Member {
     pub(crate) accepting: bool,
     /// Too young to be relied on.
     pub(crate) on_probation: bool,
+    /// Where it is not relied on.
+    pub(crate) unproved: Unproved,
 }
 
 /// One who holds a shard: a new blob goes to every holder that is accepting, and of those copies the
 /// ones on counted holders are promised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each holds or not, whatever the others do"
+)]
 pub(crate) struct Holder {
     pub(crate) peer: PeerId,
     /// Whether it takes new blobs. One that does not keeps its place and what it has, and another
     /// stands in for it.
     pub(crate) accepting: bool,
-    /// Whether its copy is one of those that are promised: it is accepting, and not one more on
-    /// probation. There are at most as many counted ones as the factor says, and at most one of them is
-    /// on probation.
+    /// Whether its copy is one of those that are promised: it is accepting, not one more on probation,
+    /// and failed no audit of this shard. There are at most as many counted ones as the factor says, and
+    /// at most one of them is on probation.
     pub(crate) counted: bool,
     /// Too young to be relied on.
     pub(crate) on_probation: bool,
+    /// It failed an audit of a blob of this shard and did not prove it since: it keeps its place and what
+    /// it has, and another stands in for it.
+    pub(crate) unproved: bool,
+}
+
+/// What was worked out for a shard.
+#[derive(Debug, Clone)]
+struct Chosen {
+    holders: Arc<[Holder]>,
+    /// The first of those behind them, as many as the factor says.
+    next: Arc<[PeerId]>,
 }
 
 /// The members at one moment, and who of them holds what.
@@ -69,7 +112,9 @@ pub(crate) struct Placement {
     factor: usize,
     members: Vec<Member>,
     /// What was worked out so far.
-    known: Mutex<HashMap<ShardId, Arc<[Holder]>>>,
+    known: Mutex<HashMap<ShardId, Chosen>>,
+    /// Shared with placements of the same members in other moods.
+    ranks: Arc<Ranks>,
 }
 
 impl Placement {
@@ -81,7 +126,30 @@ impl Placement {
             factor,
             members,
             known: Mutex::default(),
+            ranks: Arc::default(),
         }
+    }
+
+    /// The placement of these members, which follow upon those of this one. Where only moods changed, no
+    /// rank is worked out again.
+    pub(crate) fn followed_by(
+        &self,
+        count: ShardCount,
+        factor: usize,
+        members: Vec<Member>,
+    ) -> Self {
+        let next = Self::new(count, factor, members);
+        let rank_alike = |(one, other): (&Member, &Member)| {
+            (one.peer, one.weight) == (other.peer, other.weight) && one.shards == other.shards
+        };
+        let alike = self.count == count
+            && self.members.len() == next.members.len()
+            && self.members.iter().zip(&next.members).all(rank_alike);
+        if alike {
+            let ranks = Arc::clone(&self.ranks);
+            return Self { ranks, ..next };
+        }
+        next
     }
 
     /// Whether it would be the same with these.
@@ -105,26 +173,57 @@ impl Placement {
     }
 
     /// Those who hold `shard`, by rank: counted ones up to the factor, and between them those that do
-    /// not take new blobs or are one more on probation, of these too no more than the factor says.
+    /// not take new blobs, are one more on probation or failed an audit, of these too no more than the
+    /// factor says.
     pub(crate) fn holders(&self, shard: ShardId) -> Arc<[Holder]> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let holders = known.entry(shard).or_insert_with(|| {
-            let ranked = rank(self.count, shard, &self.members);
-            choose(&ranked, self.factor).into()
-        });
-        Arc::clone(holders)
+        self.chosen(shard).holders
     }
 
     /// Those who take a new blob of `shard` when a holder does not, by rank: whoever keeps the shard, is
-    /// none of its holders, is accepting and not on probation. Worked out anew each time.
+    /// none of its holders, is accepting, not on probation and failed no audit. Worked out anew each
+    /// time.
     pub(crate) fn beyond(&self, shard: ShardId) -> Vec<PeerId> {
         let holders = self.holders(shard);
-        rank(self.count, shard, &self.members)
-            .into_iter()
-            .filter(|member| member.accepting && !member.on_probation)
-            .map(|member| member.peer)
-            .filter(|peer| holders.iter().all(|holder| holder.peer != *peer))
-            .collect()
+        let ranked = rank(self.count, shard, &self.members);
+        behind(&ranked, &holders, shard).collect()
+    }
+
+    /// Whether `peer` is one of the next to hold `shard` should holders be lost: others may know already
+    /// that they are.
+    pub(crate) fn is_next(&self, peer: &PeerId, shard: ShardId) -> bool {
+        self.chosen(shard).next.contains(peer)
+    }
+
+    fn chosen(&self, shard: ShardId) -> Chosen {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let chosen = known.entry(shard).or_insert_with(|| {
+            let ranked = self.ranks.first(self.count, shard, &self.members);
+            let chosen = choose(&ranked.members, self.factor, shard);
+            if ranked.is_all || chosen.is_enough(self.factor) {
+                chosen
+            } else {
+                let ranked = rank(self.count, shard, &self.members);
+                choose(&ranked, self.factor, shard)
+            }
+        });
+        chosen.clone()
+    }
+
+    /// The holders of `shard` that rank before `me`, best first: all but `me` itself where it does not
+    /// keep the shard.
+    pub(crate) fn ahead_of(&self, me: &PeerId, shard: ShardId) -> Vec<Holder> {
+        let drawn = |peer: &PeerId| {
+            let found = self.members.binary_search_by_key(peer, |it| it.peer);
+            let member = found.ok().and_then(|at| self.members.get(at))?;
+            let keeps = member.shards.contains(shard);
+            keeps.then(|| (draw(self.count, shard, member), member.peer))
+        };
+        let mine = drawn(me);
+        let ahead = |holder: &&Holder| match (mine, drawn(&holder.peer)) {
+            (Some(mine), Some(theirs)) => theirs < mine,
+            _ => holder.peer != *me,
+        };
+        self.holders(shard).iter().filter(ahead).copied().collect()
     }
 
     /// Whether `peer` holds `shard`.
@@ -176,15 +275,25 @@ fn log2(number: u64) -> u64 {
     log
 }
 
+impl Chosen {
+    /// Whether more members of the same ranking would change nothing.
+    fn is_enough(&self, factor: usize) -> bool {
+        let counted = self.holders.iter().filter(|holder| holder.counted);
+        counted.count() == factor && self.next.len() == factor
+    }
+}
+
 /// The first of these that take new blobs, and whom they leave behind on the way.
-fn choose(ranked: &[&Member], factor: usize) -> Vec<Holder> {
+fn choose(ranked: &[&Member], factor: usize, shard: ShardId) -> Chosen {
     let mut chosen = Vec::new();
     let (mut counted, mut passed_over, mut on_probation) = (0, 0, 0);
     for member in ranked {
         if counted == factor {
             break;
         }
-        let counts = member.accepting && !(member.on_probation && on_probation > 0);
+        let unproved = member.unproved.contains(shard);
+        let young = member.on_probation && on_probation > 0;
+        let counts = member.accepting && !unproved && !young;
         if counts {
             counted += 1;
             on_probation += usize::from(member.on_probation);
@@ -199,9 +308,27 @@ fn choose(ranked: &[&Member], factor: usize) -> Vec<Holder> {
             accepting: member.accepting,
             counted: counts,
             on_probation: member.on_probation,
+            unproved,
         });
     }
-    chosen
+    let next = behind(ranked, &chosen, shard).take(factor).collect();
+    Chosen {
+        holders: chosen.into(),
+        next,
+    }
+}
+
+/// Those of `ranked` who may stand in for one of `holders`.
+fn behind<'a>(
+    ranked: &'a [&Member],
+    holders: &'a [Holder],
+    shard: ShardId,
+) -> impl Iterator<Item = PeerId> + 'a {
+    let stands_in = move |member: &&&Member| {
+        member.accepting && !member.on_probation && !member.unproved.contains(shard)
+    };
+    let peers = ranked.iter().filter(stands_in).map(|member| member.peer);
+    peers.filter(|peer| holders.iter().all(|holder| holder.peer != *peer))
 }
 
 #[cfg(test)]

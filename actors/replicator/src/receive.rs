@@ -102,6 +102,12 @@ impl Receiver {
                 already_stored: true,
             });
         }
+        if matches!(body, ReplicaBody::Offered(_)) && self.restored(&cid).await {
+            return Ok(Kept {
+                cid,
+                already_stored: true,
+            });
+        }
         let room = self.room_of(from, &blob)?;
         let body = match body {
             ReplicaBody::Here(bytes) => BlobBody::Whole(bytes),
@@ -159,6 +165,16 @@ impl Receiver {
             Some(Standing::Here) => Ok(self.facts.get().is_some_and(|facts| facts.synced)),
             Some(Standing::Absent | Standing::Damaged) | None => Ok(false),
         }
+    }
+
+    /// Takes a copy back that was let go and is still on disk, instead of its bytes once more; whether there
+    /// was one. Where that fails the bytes come.
+    async fn restored(&self, cid: &BlobCid) -> bool {
+        let restored = matches!(self.store.restore(Share::Peer, *cid).await, Ok(true));
+        if restored && let Some(facts) = self.facts.get() {
+            self.see_to(facts.shard(cid));
+        }
+        restored
     }
 
     /// Room for a blob of a stranger's; none is needed by one that holds the shard as this node does,

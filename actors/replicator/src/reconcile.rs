@@ -9,7 +9,8 @@
 //! What is wanting is pulled, never pushed: each holder fetches what it itself lacks, once, a bounded
 //! number at a time and at a bounded rate, from those who have it in rotation ([`repair`]). So when
 //! a node is lost, the others do not fall over the one that takes its place, and nobody has to be
-//! elected to help it. What a peer lacks is only offered to it ([`offers`]).
+//! elected to help it. What a peer lacks is only offered to it ([`offers`]). What is damaged here is fetched in the
+//! same way ([`damage`]).
 //!
 //! A deletion is its node's own: what was deleted or blocked there counts as present, is neither asked
 //! for nor given, and stays so while a peer has it.
@@ -22,6 +23,7 @@ mod aside;
 mod board;
 mod chance;
 mod compare;
+mod damage;
 mod exchange;
 mod follow;
 mod keyed;
@@ -123,6 +125,7 @@ async fn run(shared: Arc<Shared>) {
     let mut tasks = JoinSet::new();
     tasks.spawn(follow::run(Arc::clone(&shared)));
     tasks.spawn(repair::run(Arc::clone(&shared)));
+    tasks.spawn(damage::run(Arc::clone(&shared)));
     tasks.spawn(rounds::run(shared, schedule));
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {

@@ -1,15 +1,20 @@
 //! Giving a peer or a relay a blob that is stored here. The network is never asked on their behalf.
+//!
+//! A peer that is to prove that it holds a blob is given nothing of it until it has answered. What was on its way
+//! to it before stays so. Who asks through a relay is not known, and is given what it asks for: a browser
+//! has no copies to prove.
 
 use bytecave_core::BlobCid;
 use bytecave_messages::budget::Share;
 use bytecave_messages::ports::StorePort;
 use bytecave_messages::store::{Standing, StoreError};
-use bytecave_messages::swarm::{InboundRetrieve, Refusal, ServedBlob};
+use bytecave_messages::swarm::{InboundRetrieve, Origin, Refusal, ServedBlob};
 
+use crate::audits::Audits;
 use crate::refuse::refusal;
 
 /// Answers who wants a blob.
-pub(crate) async fn retrieve(store: StorePort, wanted: InboundRetrieve) {
+pub(crate) async fn retrieve(store: StorePort, audits: Audits, wanted: InboundRetrieve) {
     let InboundRetrieve {
         from,
         cid,
@@ -17,19 +22,27 @@ pub(crate) async fn retrieve(store: StorePort, wanted: InboundRetrieve) {
         answer,
         permit,
     } = wanted;
-    let read = store.get(Share::Peer, cid, range).await;
-    let served = read.map(|read| ServedBlob {
-        size: read.info.size,
-        blob_root: read.info.blob_root,
-        offset: read.offset,
-        len: read.len,
-        content_type: read.info.content_type,
-        body: read.body,
-    });
-    let served = match served {
-        Ok(served) => Ok(served),
-        Err(StoreError::NotFound { .. }) => Err(absence(&store, &cid).await),
-        Err(error) => Err(refusal(error, 0)),
+    let withheld = || match &from {
+        Origin::Peer(peer) => audits.withholds(peer, &cid.digest()),
+        Origin::Link(_) => false,
+    };
+    let served = if withheld() {
+        Err(Refusal::Busy)
+    } else {
+        match store.get(Share::Peer, cid, range).await {
+            // A challenge may have been opened while the store was asked.
+            Ok(_) if withheld() => Err(Refusal::Busy),
+            Ok(read) => Ok(ServedBlob {
+                size: read.info.size,
+                blob_root: read.info.blob_root,
+                offset: read.offset,
+                len: read.len,
+                content_type: read.info.content_type,
+                body: read.body,
+            }),
+            Err(StoreError::NotFound { .. }) => Err(absence(&store, &cid).await),
+            Err(error) => Err(refusal(error, 0)),
+        }
     };
     if let Err(refused) = &served {
         tracing::debug!(%from, ?cid, %refused, "blob not served");
@@ -65,7 +78,7 @@ mod tests {
             answer,
             permit: permit(),
         };
-        retrieve(store.port(), wanted).await;
+        retrieve(store.port(), Audits::new(Vec::new()), wanted).await;
         given.await.unwrap()
     }
 

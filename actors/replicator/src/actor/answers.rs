@@ -1,6 +1,8 @@
-//! What others ask of the actor: each is left to a task, which the message's permit counts.
+//! What others ask of the actor: each is left to a task, which the message's permit counts. And what
+//! audits found, which is noted at once, so that what is asked later meets it.
 
 use actix::{Handler, ResponseFuture};
+use bytecave_messages::proof::{AuditFinished, ChallengeOpened};
 use bytecave_messages::replicator::{
     FetchBlob, FetchError, FetchedBlob, PlaceBlob, PlaceError, Placed,
 };
@@ -9,6 +11,7 @@ use bytecave_messages::swarm::{
 };
 
 use super::ReplicatorActor;
+use crate::receive::now_ms;
 use crate::serve;
 
 /// A handler that leaves the work to a task.
@@ -27,6 +30,7 @@ macro_rules! spawn {
 
 spawn!(InboundRetrieve, |actor, wanted| serve::retrieve(
     actor.store.clone(),
+    actor.holders.audits().clone(),
     wanted
 ));
 spawn!(InboundHaveList, |actor, ask| actor
@@ -59,5 +63,31 @@ impl Handler<PlaceBlob> for ReplicatorActor {
 
     fn handle(&mut self, wanted: PlaceBlob, _: &mut Self::Context) -> Self::Result {
         Box::pin(self.placer.clone().place(wanted))
+    }
+}
+
+impl Handler<ChallengeOpened> for ReplicatorActor {
+    type Result = ();
+
+    fn handle(&mut self, opened: ChallengeOpened, _: &mut Self::Context) {
+        self.holders.audits().opened(&opened);
+    }
+}
+
+impl Handler<AuditFinished> for ReplicatorActor {
+    type Result = ();
+
+    fn handle(&mut self, AuditFinished(record): AuditFinished, _: &mut Self::Context) {
+        let (peer, placement) = (record.peer_id, self.holders.placement());
+        let holder = placement.is_some_and(|placement| {
+            let shard = placement.shard_of(&record.cid);
+            let holders = placement.holders(shard);
+            holders.iter().any(|it| it.peer == peer && it.counted)
+        });
+        let deed = self.holders.audits().finished(&record, holder, now_ms());
+        if let Some(deed) = deed {
+            self.conduct.note(&peer, deed);
+        }
+        self.holders.refresh();
     }
 }

@@ -6,6 +6,7 @@ use bytecave_config::Config;
 use bytecave_core::BlobCid;
 use bytecave_messages::budget::{Budget, Share};
 use bytecave_messages::ports::{ReplicatorPort, ask, hand_on};
+use bytecave_messages::proof::{AuditFinished, ChallengeOpened, Outcome};
 use bytecave_messages::replicator::{BlobFacts, BytesAt, ReplicatorSnapshot};
 use bytecave_messages::store::StoreCondition;
 use bytecave_messages::swarm::{
@@ -15,6 +16,7 @@ use bytecave_messages::swarm::{
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::audits::tests::record;
 use crate::fakes::{
     Does, FakeStore, FakeSwarm, ME, content_of_shard, count, keeper, network, peer, permit,
     read_all, snapshot, view,
@@ -234,6 +236,87 @@ async fn what_a_peer_sends_is_kept_and_brought_to_nobody() {
     node.stored(2).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!((node.store.outbox(), node.copies()), (0, 0));
+}
+
+/// Asks the actor for a blob, behind all that it was told.
+async fn retrieve(node: &Node, from: Origin, cid: BlobCid) -> Result<u64, Refusal> {
+    let (answer, given) = Answer::new();
+    let wanted = InboundRetrieve {
+        from,
+        cid,
+        range: None,
+        answer,
+        permit: permit(),
+    };
+    hand_on(&node.replicator.clone().recipient(), wanted);
+    given.await.unwrap().map(|served| served.size)
+}
+
+#[actix::test]
+async fn nothing_of_a_blob_is_given_to_whom_it_is_asked_of() {
+    tokio::time::pause();
+    let node = Node::start(true, false);
+    node.tell_facts().await;
+    let (blob, other) = (
+        node.store.seed(b"blob", None),
+        node.store.seed(b"other", None),
+    );
+    let open = || {
+        let opened = ChallengeOpened {
+            peer: peer(1),
+            cid: blob,
+            until: (tokio::time::Instant::now() + Duration::from_secs(30)).into_std(),
+        };
+        // In the mailbox before what is asked for after it.
+        node.replicator
+            .clone()
+            .recipient()
+            .try_send(opened)
+            .unwrap();
+    };
+    let asked = |number: u8, cid| retrieve(&node, Origin::Peer(peer(number)), cid);
+    open();
+    assert_eq!(asked(1, blob).await, Err(Refusal::Busy));
+    assert_eq!(asked(1, other).await, Ok(5));
+    assert_eq!(asked(2, blob).await, Ok(4));
+    let relay = Origin::Link("wss://relay".into());
+    assert_eq!(retrieve(&node, relay, blob).await, Ok(4));
+    let ended = AuditFinished(Arc::new(record(1, blob, Outcome::Contained, 1)));
+    let to = node.replicator.clone().recipient();
+    to.try_send(ended).unwrap();
+    assert_eq!(asked(1, blob).await, Ok(4), "it was answered");
+    open();
+    assert_eq!(asked(1, blob).await, Err(Refusal::Busy));
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(asked(1, blob).await, Ok(4), "its time is up");
+}
+
+#[actix::test]
+async fn what_audits_find_is_held_for_and_against_peers() {
+    tokio::time::pause();
+    let node = Node::start(true, false);
+    node.tell_facts().await;
+    let cid = node.store.seed(&content_of_shard(3), None);
+    for (number, outcome) in [
+        (1, Outcome::Passed),
+        (2, Outcome::Failed),
+        (3, Outcome::Offline),
+    ] {
+        let ended = AuditFinished(Arc::new(record(number, cid, outcome, 1)));
+        let to = node.replicator.clone().recipient();
+        ask(&to, ended).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let latest = node.told.latest.lock().unwrap().clone().unwrap();
+    let score = |number: u8| {
+        let conduct = latest.peers.iter().find(|it| it.peer_id == peer(number));
+        conduct.map_or(0.0, |conduct| conduct.score)
+    };
+    assert!(score(1) > 0.0 && score(2) < -19.0, "{:?}", latest.peers);
+    assert!(score(3).abs() < f64::EPSILON);
+    let shard = latest.shards.iter().find(|it| it.shard.get() == 3).unwrap();
+    let reason = format!("peer {} failed an audit of 1 blob", peer(2));
+    assert_eq!(shard.reason, Some(reason));
 }
 
 #[actix::test]

@@ -1,6 +1,7 @@
 //! A store in memory.
 #![allow(clippy::unwrap_used)]
 
+mod letting_go;
 mod outbox;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,10 +17,9 @@ use bytecave_messages::ports::StorePort;
 use bytecave_messages::store::{
     BlobInfo, BlobPage, BlobRead, BlockedPage, ByteRange, CheckBlobs, CollectGarbage, DeleteBlob,
     Durability, Foreign, GcReport, GetBlob, GetBlobInfo, InTransit, ListBlobs, ListBlocked,
-    ListCursor, ListDamaged, ListDigests, NewBlob, OutboxEntry, OutboxKind, PutBlob, ReadLeaves,
-    ReadTransit, RenewTombstones, RestoreBlob, RetireBlob, RotateKeys, RotationReport, SampleBlob,
-    ScrubBlobs, Scrubbed, SetBlocked, SetPin, Standing, StoreError, Stored, TransitHold, UseNonce,
-    Word,
+    ListCursor, ListDigests, NewBlob, OutboxEntry, OutboxKind, PutBlob, ReadLeaves, ReadTransit,
+    RenewTombstones, RotateKeys, RotationReport, SampleBlob, ScrubBlobs, Scrubbed, SetBlocked,
+    SetPin, Standing, StoreError, Stored, TransitHold, UseNonce, Word,
 };
 use bytecave_messages::sync::ListedDigest;
 use bytes::Bytes;
@@ -47,6 +47,8 @@ struct Store {
     sequence: u64,
     deleted: BTreeSet<Digest>,
     blocked: BTreeSet<Digest>,
+    /// What was let go, and for how long it is kept.
+    retired: BTreeMap<BlobCid, (BlobInfo, Bytes, Duration)>,
 }
 
 struct StoreFake {
@@ -171,8 +173,10 @@ impl Store {
             pinned: false,
             quarantined: false,
         };
+        self.retired.remove(&cid);
         let new = !self.blobs.contains_key(&cid);
-        self.blobs.entry(cid).or_insert((info, bytes));
+        let kept = &mut self.blobs.entry(cid).or_insert((info, bytes)).0;
+        kept.quarantined = false;
         Stored {
             cid,
             shard,
@@ -250,7 +254,11 @@ impl Store {
     }
 
     fn info(&self, cid: BlobCid) -> Result<(BlobInfo, Bytes), StoreError> {
-        let found = self.blobs.get(&cid).cloned();
+        let retired = || {
+            let retired = self.retired.get(&cid);
+            retired.map(|(info, bytes, _)| (info.clone(), bytes.clone()))
+        };
+        let found = self.blobs.get(&cid).cloned().or_else(retired);
         found.ok_or(StoreError::NotFound { cid })
     }
 }
@@ -470,7 +478,4 @@ never_asked! {
     ReadLeaves -> Statement;
     SampleBlob -> Option<BlobInfo>;
     ScrubBlobs -> Scrubbed;
-    ListDamaged -> Vec<BlobCid>;
-    RetireBlob -> bool;
-    RestoreBlob -> bool;
 }

@@ -67,6 +67,7 @@ mod tests {
             accepting,
             counted: accepting,
             on_probation: false,
+            unproved: false,
         }
     }
 

@@ -20,6 +20,8 @@ const REMEMBERED_FOR: Duration = Duration::from_mins(10);
 pub(crate) struct Outcome {
     /// Who has it durably, and whether that one is on probation.
     pub(crate) has: Vec<(PeerId, bool)>,
+    /// Who has it durably as well, and does not count: a blob of the same shard was not proved.
+    pub(crate) unproved: Vec<PeerId>,
     /// Who refuses it for good.
     pub(crate) declines: Vec<PeerId>,
     /// Who was tried in vain, or is known not to be worth trying now.
@@ -41,7 +43,7 @@ impl Outcome {
 
     /// Whether `peer` has it durably.
     pub(crate) fn has(&self, peer: &PeerId) -> bool {
-        self.has.iter().any(|(known, _)| known == peer)
+        self.has.iter().any(|(known, _)| known == peer) || self.unproved.contains(peer)
     }
 
     /// Whether there is nothing left to do with `peer`: it has it, or refuses it for good.
@@ -53,6 +55,7 @@ impl Outcome {
     fn lasting(&self) -> Self {
         Self {
             has: self.has.clone(),
+            unproved: self.unproved.clone(),
             declines: self.declines.clone(),
             extra: self.extra.clone(),
             ..Self::default()

@@ -89,9 +89,14 @@ enum Reply {
 
 /// A peer that is being tried.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each holds or not, whatever the others do"
+)]
 struct Trying {
     peer: PeerId,
     on_probation: bool,
+    unproved: bool,
     /// Whether its copy is one of those that are promised.
     counted: bool,
     since: Instant,
@@ -104,6 +109,7 @@ impl Trying {
         Self {
             peer: holder.peer,
             on_probation: holder.on_probation,
+            unproved: holder.unproved,
             counted: holder.counted,
             since: Instant::now(),
             late: false,
@@ -114,6 +120,7 @@ impl Trying {
         Self {
             peer,
             on_probation: false,
+            unproved: false,
             counted: true,
             since: Instant::now(),
             late: false,
@@ -263,6 +270,7 @@ impl Job {
         let failed = !matches!(reply, Reply::Has | Reply::Declines);
         standing.failed += usize::from(failed && trying.counted);
         lead.note(|outcome| match reply {
+            Reply::Has if trying.unproved => outcome.unproved.push(peer),
             Reply::Has => outcome.has.push((peer, trying.on_probation)),
             Reply::Declines => outcome.declines.push(peer),
             Reply::Crowded => outcome.cut_short = true,
@@ -343,6 +351,11 @@ impl Job {
     }
 
     async fn send(&self, peer: PeerId, body: BlobBody) -> Reply {
+        let audits = self.means.holders.audits();
+        if audits.withholds(&peer, &self.blob.cid.digest()) {
+            // It is to show that it has the blob: it must not get it from here meanwhile.
+            return Reply::Busy;
+        }
         let swarm = &self.means.swarm;
         let sent = swarm.send_replica(self.share, peer, self.blob.clone(), body);
         match sent.await {

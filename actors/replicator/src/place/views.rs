@@ -22,6 +22,7 @@ use proptest::prelude::*;
 use tokio::time::sleep;
 
 use super::*;
+use crate::audits::Audits;
 use crate::facts::Facts;
 use crate::fakes::{
     FakeStore, content_of_shard, keeper, network, peer, permit, settings, snapshot,
@@ -260,7 +261,7 @@ impl Node {
             goodbye_timeout: Duration::from_mins(5),
             now_ms: || 0,
         };
-        let holders = Holders::new(rules, facts.clone());
+        let holders = Holders::new(rules, facts.clone(), Audits::new(Vec::new()));
         let seen = world.views[at].iter().zip(0..NODES);
         let seen = seen.filter(|(sight, other)| sight.known && *other != number);
         let peers = seen.map(|(sight, other)| seen_as(sight, other)).collect();

@@ -25,6 +25,7 @@ fn member(number: u16, capacity_bytes: u64) -> Member {
         shards: ShardSet::all(count()),
         accepting: true,
         on_probation: false,
+        unproved: Unproved::Nowhere,
     }
 }
 
@@ -264,9 +265,46 @@ proptest! {
                 accepting: true,
                 counted: true,
                 on_probation: false,
+                unproved: false,
             }));
         }
         prop_assert_eq!(new.holders(shard).to_vec(), expected);
+    }
+
+    /// Whatever moods change, what was ranked before is ranked so still.
+    #[test]
+    fn ranks_that_are_kept_are_those_that_would_be_worked_out(members in any_members(), moods in proptest::collection::vec((any::<bool>(), any::<bool>(), any::<bool>()), 14), shard in 0_u64..1024) {
+        let shard = count().shard(shard).unwrap();
+        let before = placed(members.clone());
+        before.holders(shard);
+        let failed = Unproved::In(Arc::new([shard].into()));
+        let after: Vec<_> = members.iter().zip(moods).map(|(member, (accepting, on_probation, failing))| Member {
+            accepting,
+            on_probation,
+            unproved: if failing { failed.clone() } else { Unproved::Nowhere },
+            ..member.clone()
+        }).collect();
+        let followed = before.followed_by(count(), FACTOR, after.clone());
+        let anew = placed(after);
+        prop_assert_eq!(followed.holders(shard), anew.holders(shard));
+        let next = anew.beyond(shard);
+        prop_assert!(next.iter().take(FACTOR).all(|peer| followed.is_next(peer, shard)));
+        prop_assert!(next.iter().skip(FACTOR).all(|peer| !followed.is_next(peer, shard)));
+        prop_assert!(followed.holders(shard).iter().all(|holder| !(holder.counted && holder.unproved)));
+    }
+
+    /// More members than ranks are kept of.
+    #[test]
+    fn many_that_do_not_accept_are_looked_behind(full in 60_u16..90, shard in 0_u64..1024) {
+        let shard = count().shard(shard).unwrap();
+        let mut members = members(0..100);
+        members.iter_mut().take(full.into()).for_each(|member| member.accepting = false);
+        let placement = placed(members.clone());
+        let ranked = rank(count(), shard, &members);
+        let accepting = ranked.iter().filter(|member| member.accepting).map(|member| member.peer);
+        let holders = placement.holders(shard);
+        let counted = holders.iter().filter(|holder| holder.counted).map(|holder| holder.peer);
+        prop_assert_eq!(counted.collect::<Vec<_>>(), accepting.take(FACTOR).collect::<Vec<_>>());
     }
 
     #[test]

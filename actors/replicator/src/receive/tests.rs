@@ -18,6 +18,8 @@ use crate::fakes::{
     snapshot,
 };
 
+mod restored;
+
 const NOW: u64 = 1_700_000_000_000;
 
 fn receiver(store: &FakeStore, settings: &P2p) -> Receiver {

@@ -3,12 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytecave_core::{BlobCid, PeerId};
+use bytecave_messages::budget::Share;
+use bytecave_messages::store::Standing;
 use tokio::time::Instant;
 
 use super::shared::{Shared, Survey};
-use super::view;
+use super::{compare, view};
 
 const TICK: Duration = Duration::from_secs(1);
+/// Copies that failed and are asked for again in one look.
+const ASKED_AT_ONCE: usize = 16;
 /// Time between two writes of the state file. A crash forgets what changed in it.
 const SAVE_EVERY: Duration = Duration::from_mins(1);
 
@@ -21,17 +26,47 @@ pub(super) async fn run(shared: Arc<Shared>) {
         for shard in shared.parts.holders.take_owed() {
             shared.board().forget_offers(shard);
         }
+        ask_again(&shared).await;
         view::refresh(&shared).await;
         shared.listings.forget_old();
         if saved.elapsed() >= SAVE_EVERY {
             saved = Instant::now();
             let steps = shared.conduct_steps();
-            if shared.board().take_changed() || steps != written {
+            let audited = shared.audits().take_changed();
+            if shared.board().take_changed() || audited || steps != written {
                 written = steps;
                 shared.save().await;
             }
         }
         tokio::time::sleep(TICK).await;
+    }
+}
+
+/// Wants proof of copies that failed, now and then, as long as this node has the blob to compare with.
+async fn ask_again(shared: &Shared) {
+    let now_ms = shared.now_ms();
+    let Some(network) = shared.parts.holders.network() else {
+        return;
+    };
+    let knows = |peer: &PeerId| network.peers.iter().any(|it| it.peer_id == *peer);
+    shared.audits().forget_unknown(knows, now_ms);
+    let due = shared.audits().due(now_ms, ASKED_AT_ONCE);
+    let digests: Vec<_> = due.iter().map(|(_, digest)| *digest).collect();
+    if due.is_empty() {
+        return;
+    }
+    let Ok(standings) = compare::standings(shared, Share::Repair, &digests).await else {
+        return;
+    };
+    for ((peer, digest), (_, standing)) in due.into_iter().zip(standings) {
+        match standing {
+            Standing::Here => shared.audits().want(peer, BlobCid::from_digest(digest)),
+            // It is asked for again when it is whole.
+            Standing::Damaged => {}
+            Standing::Absent | Standing::Deleted | Standing::Blocked => {
+                shared.audits().forget(&peer, &digest);
+            }
+        }
     }
 }
 

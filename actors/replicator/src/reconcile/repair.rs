@@ -61,6 +61,17 @@ enum Outcome {
     Drop,
 }
 
+/// What becomes of a damaged blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sought {
+    /// It will be fetched.
+    Will,
+    /// There is no room, or all who may have it refused it not long ago.
+    NotNow,
+    /// There is nobody to ask.
+    Nobody,
+}
+
 impl Repairs {
     pub(super) fn new(settings: &Replication) -> Self {
         let remember = settings.reconcile_interval.as_duration() * REFUSAL_ROUNDS;
@@ -94,6 +105,23 @@ impl Repairs {
         drop(queue);
         self.grew.notify_one();
         taken
+    }
+
+    /// This is damaged here, and these may have it.
+    pub(super) fn seek(
+        &self,
+        tallies: &Tallies,
+        shard: ShardId,
+        digest: Digest,
+        peers: &[PeerId],
+    ) -> Sought {
+        let push = |peer: &PeerId| self.push(tallies, shard, &[digest], *peer) > 0;
+        let taken = peers.iter().filter(|peer| push(peer)).count();
+        match (taken, peers) {
+            (0, []) => Sought::Nobody,
+            (0, _) => Sought::NotNow,
+            _ => Sought::Will,
+        }
     }
 
     /// A new round with `peer` begins: what it says may be true this time.
@@ -165,6 +193,7 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.shared.repairs.queue().done(&self.wanted);
+        self.shared.damage.let_go(&self.wanted.digest);
     }
 }
 
@@ -176,44 +205,100 @@ async fn repair(shared: Arc<Shared>, wanted: Wanted) {
     let Ok(standings) = compare::standings(shared, Share::Repair, &digest).await else {
         return;
     };
-    match standings[..] {
-        [(_, Standing::Absent | Standing::Damaged)] => {}
-        _ => return,
+    let damaged = match standings[..] {
+        [(_, Standing::Absent)] => false,
+        [(_, Standing::Damaged)] => true,
+        _ => return shared.damage.mended(&wanted.digest),
+    };
+    if !damaged && restore(shared, wanted).await {
+        return;
     }
-    let sources = wanted.sources.iter();
+    // The bytes of a damaged blob are counted here already, whoever holds its shard.
+    let may_give = |source: &&PeerId| {
+        if damaged {
+            shared.hears(source)
+        } else {
+            shared.takes(wanted.shard, source)
+        }
+    };
     let mut asked = 0;
-    for source in sources.filter(|source| shared.takes(wanted.shard, source)) {
+    for source in wanted.sources.iter().filter(may_give) {
         asked += 1;
-        match fetch(shared, *source, wanted).await {
+        let from = From {
+            source: *source,
+            damaged,
+        };
+        match fetch(shared, from, wanted).await {
             Outcome::Here(bytes) => {
                 shared.tallies.repaired_blobs.one();
                 shared.tallies.repaired_bytes.add(bytes);
                 shared.parts.conduct.note(source, Deed::Served);
+                if damaged {
+                    shared.tallies.damaged_repaired.one();
+                    shared.damage.mended(&wanted.digest);
+                }
+                see_to(shared, wanted.shard);
                 return;
             }
             Outcome::NextSource => {}
             Outcome::Drop => return,
         }
     }
+    if damaged {
+        shared.damage.wanting(&wanted.digest);
+    }
     if asked > 0 {
         shared.tallies.repairs_failed.one();
     }
 }
 
+/// Takes back what was let go and is still on disk; whether there was anything.
+async fn restore(shared: &Shared, wanted: &Wanted) -> bool {
+    let cid = BlobCid::from_digest(wanted.digest);
+    let restored = matches!(
+        shared.parts.store.restore(Share::Repair, cid).await,
+        Ok(true)
+    );
+    if restored {
+        shared.tallies.restored_blobs.one();
+        see_to(shared, wanted.shard);
+    }
+    restored
+}
+
+/// A blob came to a node that does not hold its shard, in the place of one that does: nobody compares
+/// with it, so it is to be handed over.
+fn see_to(shared: &Shared, shard: ShardId) {
+    if !shared.holds(shard) {
+        shared.parts.holders.owe(shard);
+    }
+}
+
+/// Where a blob is fetched from.
+#[derive(Debug, Clone, Copy)]
+struct From {
+    source: PeerId,
+    /// It is damaged here: nobody said that this one has it.
+    damaged: bool,
+}
+
 /// Fetches a blob from one source, and again while there is no permit.
-async fn fetch(shared: &Shared, source: PeerId, wanted: &Wanted) -> Outcome {
+async fn fetch(shared: &Shared, from: From, wanted: &Wanted) -> Outcome {
+    let From { source, damaged } = from;
     for _ in 0..WAITS_MAX {
-        let remote = match head(shared, source, wanted).await {
+        let remote = match head(shared, from, wanted).await {
             Ok(remote) => remote,
             Err(outcome) => return outcome,
         };
         let size = remote.size;
-        if !may_bring(shared, source, wanted.shard, size) {
+        if !damaged && !may_bring(shared, source, wanted.shard, size) {
             return Outcome::NextSource;
         }
         match keep(shared, source, wanted, remote).await {
             Ok(_) => {
-                count_beyond(shared, source, wanted.shard, size);
+                if !damaged {
+                    count_beyond(shared, source, wanted.shard, size);
+                }
                 return Outcome::Here(size);
             }
             Err(StoreError::Full(_)) => tokio::time::sleep(WAIT).await,
@@ -224,7 +309,8 @@ async fn fetch(shared: &Shared, source: PeerId, wanted: &Wanted) -> Outcome {
 }
 
 /// Asks for the blob.
-async fn head(shared: &Shared, source: PeerId, wanted: &Wanted) -> Result<RemoteBlob, Outcome> {
+async fn head(shared: &Shared, from: From, wanted: &Wanted) -> Result<RemoteBlob, Outcome> {
+    let source = from.source;
     let conduct = &shared.parts.conduct;
     let (mut full, mut busy) = (0, 0);
     loop {
@@ -244,7 +330,7 @@ async fn head(shared: &Shared, source: PeerId, wanted: &Wanted) -> Result<Remote
             Err(SwarmError::Busy { .. }) if busy < BUSY_WAITS_MAX => busy += 1,
             Err(SwarmError::Full(_) | SwarmError::Unavailable) => return Err(Outcome::Drop),
             Err(error) => {
-                refused(shared, source, wanted, &error);
+                refused(shared, from, wanted, &error);
                 return Err(Outcome::NextSource);
             }
         }
@@ -253,7 +339,8 @@ async fn head(shared: &Shared, source: PeerId, wanted: &Wanted) -> Result<Remote
 }
 
 /// A source does not give the blob.
-fn refused(shared: &Shared, source: PeerId, wanted: &Wanted, error: &SwarmError) {
+fn refused(shared: &Shared, from: From, wanted: &Wanted, error: &SwarmError) {
+    let source = from.source;
     let conduct = &shared.parts.conduct;
     let kind = match error {
         SwarmError::NotFound { .. } => RefusalKind::NotFound,
@@ -267,7 +354,7 @@ fn refused(shared: &Shared, source: PeerId, wanted: &Wanted, error: &SwarmError)
     match kind {
         // It will have time, or its network will be well, another time.
         RefusalKind::Busy | RefusalKind::Full | RefusalKind::Unavailable => return,
-        RefusalKind::NotFound => false_listed(shared, &source),
+        RefusalKind::NotFound if !from.damaged => false_listed(shared, &source),
         // A word about itself that costs it nothing; all the same it is not asked again soon.
         _ => {}
     }

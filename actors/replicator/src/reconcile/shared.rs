@@ -11,12 +11,14 @@ use tokio::time::Instant;
 
 use super::ReconcilerParts;
 use super::board::Board;
+use super::damage::Damage;
 use super::listings::{Listings, Rates};
 use super::repair::Repairs;
 use super::schedule::{Schedule, Sharing};
 use super::state::{self, Document, StateFile};
 use super::tallies::Tallies;
 use super::view::View;
+use crate::audits::Audits;
 use crate::facts::StoreFacts;
 use crate::placement::Placement;
 
@@ -32,6 +34,7 @@ pub(super) struct Shared {
     pub(super) listings: Listings,
     pub(super) rates: Rates,
     pub(super) repairs: Repairs,
+    pub(super) damage: Damage,
     /// Peers whose question is being answered.
     pub(super) asking: Mutex<HashSet<PeerId>>,
     board: Mutex<Board>,
@@ -83,6 +86,7 @@ impl Shared {
             listings: Listings::new(parts.store.clone()),
             rates: Rates::new(),
             repairs: Repairs::new(&parts.settings),
+            damage: Damage::default(),
             asking: Mutex::default(),
             board: Mutex::default(),
             survey: Mutex::default(),
@@ -139,17 +143,24 @@ impl Shared {
         keeps.then(|| counters.map_or(Fingerprint::EMPTY, |counters| counters.fingerprint))
     }
 
-    /// Whether this node takes blobs of `shard` from `peer` now: it is one of the holders and has room,
-    /// and the peer is admitted and no liar.
+    /// Whether this node takes blobs of `shard` from `peer` now: it is one of the holders, or one of the
+    /// next, who may be a holder to others that know more of somebody's copies; it has room, and the peer
+    /// is admitted and no liar.
     pub(super) fn takes(&self, shard: ShardId, peer: &PeerId) -> bool {
+        let (me, placement) = (self.me(), self.parts.holders.placement());
         let accepting = self.parts.facts.get().is_some_and(|facts| facts.accepting);
-        accepting
-            && self.holds(shard)
-            && self.parts.admission.admits(peer).is_ok()
-            && !self.parts.conduct.is_blocked(peer)
+        let keeps = placement
+            .is_some_and(|placement| placement.holds(&me, shard) || placement.is_next(&me, shard));
+        accepting && keeps && self.hears(peer)
     }
 
-    fn holds(&self, shard: ShardId) -> bool {
+    /// Whether what `peer` gives is taken at all.
+    pub(super) fn hears(&self, peer: &PeerId) -> bool {
+        self.parts.admission.admits(peer).is_ok() && !self.parts.conduct.is_blocked(peer)
+    }
+
+    /// Whether this node is one of the holders of `shard`.
+    pub(super) fn holds(&self, shard: ShardId) -> bool {
         let placement = self.parts.holders.placement();
         placement.is_some_and(|placement| placement.holds(&self.me(), shard))
     }
@@ -180,7 +191,11 @@ impl Shared {
         let document = self.file.load().await;
         let (now_ms, now) = (self.now_ms(), Instant::now());
         let interval_ms = u64::try_from(self.interval().as_millis()).unwrap_or(u64::MAX);
-        let Document { board, scores } = document;
+        let Document {
+            board,
+            scores,
+            audits,
+        } = document;
         let due = |compared_ms: u64| {
             // A clock that was set back puts nothing off for longer than an interval.
             let passed_ms = now_ms.saturating_sub(compared_ms);
@@ -192,6 +207,8 @@ impl Shared {
             .map(|(peer, record)| (*peer, due(record.compared_ms)))
             .collect();
         self.parts.conduct.restore(scores);
+        self.audits().restore(audits, now_ms);
+        self.parts.holders.refresh();
         *self.board() = board;
         self.loaded.store(true, Ordering::Release);
         Schedule::resumed(resumed)
@@ -207,10 +224,21 @@ impl Shared {
             board.take_changed();
             board.clone()
         };
-        let scores = self.parts.conduct.all();
-        if !self.file.save(Document { board, scores }).await {
+        self.audits().take_changed();
+        let document = Document {
+            board,
+            scores: self.parts.conduct.all(),
+            audits: self.audits().kept(),
+        };
+        if !self.file.save(document).await {
             self.board().set_changed();
+            self.audits().set_changed();
         }
+    }
+
+    /// What audits found of others' copies.
+    pub(super) fn audits(&self) -> &Audits {
+        self.parts.holders.audits()
     }
 
     /// How peers behaved, in steps that are worth writing down.

@@ -9,11 +9,12 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytecave_core::{PeerId, ShardCount, ShardId};
+use bytecave_core::{Digest, PeerId, ShardCount, ShardId};
 use serde::{Deserialize, Serialize};
 
 use super::aside;
 use super::board::{Board, Compared, PEERS_MAX, Record};
+use crate::audits::KeptAudits;
 
 /// The form that is written and read.
 const VERSION: u32 = 1;
@@ -26,6 +27,8 @@ pub(super) struct Document {
     pub(super) board: Board,
     /// How peers behaved.
     pub(super) scores: Vec<(PeerId, f64)>,
+    /// What audits of them found.
+    pub(super) audits: KeptAudits,
 }
 
 /// The document as it is written. None of the names is safe to change.
@@ -39,6 +42,13 @@ struct Written {
 #[serde(rename_all = "camelCase")]
 struct WrittenPeer {
     peer_id: PeerId,
+    #[serde(flatten)]
+    known: Known,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Known {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     score: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,6 +60,12 @@ struct WrittenPeer {
     /// Shard, when it was last alike, blobs that differed.
     #[serde(default)]
     shards: Vec<(ShardId, Option<u64>, u64)>,
+    /// Audits that it passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    passed: Option<u64>,
+    /// Copies that it did not prove, and since when.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    failed: Vec<(Digest, u64)>,
 }
 
 /// The file.
@@ -177,20 +193,23 @@ fn parse(bytes: &[u8]) -> Result<Document, String> {
     let mut document = Document::default();
     let mut peers = BTreeMap::new();
     let exists = |shard: &ShardId| shard.get() < ShardCount::MAX;
-    for peer in written.peers {
-        document
-            .scores
-            .extend(peer.score.map(|score| (peer.peer_id, score)));
-        let Some(compared_ms) = peer.compared_ms.filter(|_| peers.len() < PEERS_MAX) else {
+    for WrittenPeer { peer_id, known } in written.peers {
+        let scores = &mut document.scores;
+        scores.extend(known.score.map(|score| (peer_id, score)));
+        let KeptAudits { passed, failed } = &mut document.audits;
+        passed.extend(known.passed.map(|passed| (peer_id, passed)));
+        let copies = known.failed.into_iter();
+        failed.extend(copies.map(|(digest, since_ms)| (peer_id, digest, since_ms)));
+        let Some(compared_ms) = known.compared_ms.filter(|_| peers.len() < PEERS_MAX) else {
             continue;
         };
-        let shards = peer.shards.into_iter();
+        let shards = known.shards.into_iter();
         let shards = shards.filter(|(shard, ..)| exists(shard));
         let record = Record {
             compared_ms,
-            keyed_ms: peer.keyed_ms,
+            keyed_ms: known.keyed_ms,
             keyed_from: None,
-            beyond_bytes: peer.beyond_bytes,
+            beyond_bytes: known.beyond_bytes,
             shards: shards
                 .map(|(shard, alike_ms, differing)| {
                     let compared = Compared {
@@ -201,7 +220,7 @@ fn parse(bytes: &[u8]) -> Result<Document, String> {
                 })
                 .collect(),
         };
-        peers.insert(peer.peer_id, record);
+        peers.insert(peer_id, record);
     }
     document.board.peers = peers;
     Ok(document)
@@ -241,36 +260,36 @@ fn write(path: &Path, document: Document) -> io::Result<()> {
 }
 
 fn written(document: Document) -> Written {
-    let mut scores: BTreeMap<_, _> = document.scores.into_iter().collect();
-    let mut peers: Vec<_> = document
-        .board
-        .peers
-        .into_iter()
-        .map(|(peer_id, record)| {
-            let shards = record.shards.into_iter();
-            WrittenPeer {
-                peer_id,
-                score: scores.remove(&peer_id),
-                compared_ms: Some(record.compared_ms),
-                keyed_ms: record.keyed_ms,
-                beyond_bytes: record.beyond_bytes,
-                shards: shards
-                    .map(|(shard, it)| (shard, it.alike_ms, it.differing))
-                    .collect(),
-            }
-        })
-        .collect();
-    peers.extend(scores.into_iter().map(|(peer_id, score)| WrittenPeer {
-        peer_id,
-        score: Some(score),
-        compared_ms: None,
-        keyed_ms: 0,
-        beyond_bytes: 0,
-        shards: Vec::new(),
-    }));
+    let mut peers: BTreeMap<PeerId, Known> = BTreeMap::new();
+    for (peer, record) in document.board.peers {
+        let shards = record.shards.into_iter();
+        let known = Known {
+            compared_ms: Some(record.compared_ms),
+            keyed_ms: record.keyed_ms,
+            beyond_bytes: record.beyond_bytes,
+            shards: shards
+                .map(|(shard, it)| (shard, it.alike_ms, it.differing))
+                .collect(),
+            ..Known::default()
+        };
+        peers.insert(peer, known);
+    }
+    for (peer, score) in document.scores {
+        peers.entry(peer).or_default().score = Some(score);
+    }
+    for (peer, passed) in document.audits.passed {
+        peers.entry(peer).or_default().passed = Some(passed);
+    }
+    for (peer, digest, since_ms) in document.audits.failed {
+        let failed = &mut peers.entry(peer).or_default().failed;
+        failed.push((digest, since_ms));
+    }
+    let peers = peers.into_iter();
     Written {
         version: VERSION,
-        peers,
+        peers: peers
+            .map(|(peer_id, known)| WrittenPeer { peer_id, known })
+            .collect(),
     }
 }
 

@@ -40,6 +40,10 @@ tallies! {
     repaired_blobs;
     /// Their bytes.
     repaired_bytes;
+    /// Blobs that were damaged here and are whole again; they are among `repaired_blobs`.
+    damaged_repaired;
+    /// Blobs that had been let go and are counted again.
+    restored_blobs;
     /// Blobs that no peer gave that was said to have them.
     repairs_failed;
     /// Blobs there was no room for in the queue.

@@ -2,9 +2,11 @@
 //! Nodes with stores in memory, wired to each other, in virtual time.
 
 mod answering;
+mod audited;
 mod converge;
 mod fetching;
 mod liars;
+mod prover;
 mod surviving;
 
 use std::cell::Cell;
@@ -58,6 +60,8 @@ struct Wire {
     twists: BTreeMap<PeerId, Twist>,
     /// What a peer gives instead of what it has.
     gives: BTreeMap<PeerId, Gives>,
+    /// Peers that are asked for proof in vain.
+    mute: BTreeSet<PeerId>,
 }
 
 #[derive(Clone, Default)]
@@ -109,6 +113,7 @@ impl World {
                 now_ms: || 0,
             },
             facts.clone(),
+            prover::audits(peer(number), self),
         );
         let conduct = Conduct::new(test_now_ms);
         let mouth = Mouth {
@@ -239,6 +244,7 @@ impl Node {
 
 async fn set_facts(store: &FakeStore, facts: &Facts) {
     let mut told = snapshot(0, StoreCondition::Writable);
+    told.quarantined = store.quarantined();
     for shard in 0..8 {
         let shard = count().shard(shard).unwrap();
         let list = store
@@ -256,6 +262,8 @@ async fn set_facts(store: &FakeStore, facts: &Facts) {
             bytes: 0,
             sealed_bytes: 0,
             dead_bytes: 0,
+            retired: 0,
+            retired_bytes: 0,
             fingerprint,
         });
     }

@@ -101,6 +101,8 @@ struct Scene {
     /// Whether each peer is live, and when it was heard last.
     seen: HashMap<PeerId, (bool, u64)>,
     fetching: HashMap<ShardId, u64>,
+    /// Who failed how many audits of blobs of each shard.
+    failed: HashMap<ShardId, Vec<(PeerId, usize)>>,
     now_ms: u64,
     /// Comparisons count for so long.
     fresh_ms: u64,
@@ -123,15 +125,17 @@ impl Scene {
         let network = shared.parts.holders.network();
         let peers = network.iter().flat_map(|network| &network.peers);
         let fresh = shared.interval() * FRESH_INTERVALS;
+        let facts = shared.parts.facts.get()?;
         Some(Self {
             me: shared.me(),
             factor: shared.parts.settings.factor,
             placement,
-            facts: shared.parts.facts.get()?,
             seen: peers
                 .map(|peer| (peer.peer_id, (is_live(peer), peer.last_seen_ms)))
                 .collect(),
             fetching: shared.repairs.by_shard(),
+            failed: shared.audits().failed(facts.shard_count()),
+            facts,
             now_ms: shared.now_ms(),
             fresh_ms: u64::try_from(fresh.as_millis()).unwrap_or(u64::MAX),
         })
@@ -205,16 +209,17 @@ impl Scene {
     }
 
     /// Whether another holder has what is here, by the last comparison. One on probation beside another
-    /// does not count.
+    /// does not count, nor one that did not prove a blob.
     fn has_copy(&self, board: &Board, shard: ShardId, holder: &Holder) -> bool {
-        let counts = holder.counted || !holder.on_probation;
+        let counts = holder.counted || !holder.on_probation && !holder.unproved;
         let compared = board.compared(&holder.peer, shard);
         counts && self.is_live(&holder.peer) && compared.is_some_and(|it| self.is_alike(it))
     }
 
     /// Whether a holder said that it lacks none of what this node keeps without being one.
     fn has_all(&self, board: &Board, shard: ShardId, holder: &Holder) -> bool {
-        self.is_live(&holder.peer) && board.was_offered(shard, &holder.peer)
+        let counts = !holder.unproved && self.is_live(&holder.peer);
+        counts && board.was_offered(shard, &holder.peer)
     }
 
     fn is_alike(&self, compared: Compared) -> bool {
@@ -230,6 +235,9 @@ impl Scene {
             .collect();
         if others.is_empty() {
             return "no other node keeps this shard".to_owned();
+        }
+        if let Some(unproved) = others.iter().find(|holder| holder.unproved) {
+            return self.unproved(shard, &unproved.peer);
         }
         if let Some(lost) = others.iter().find(|holder| !self.is_live(&holder.peer)) {
             let seen_ms = self.seen.get(&lost.peer).map_or(0, |(_, seen_ms)| *seen_ms);
@@ -264,6 +272,17 @@ impl Scene {
             return "the last comparison is too long ago".to_owned();
         }
         format!("only {} nodes keep this shard", holders.len())
+    }
+
+    /// Why a holder's copies do not count.
+    fn unproved(&self, shard: ShardId, peer: &PeerId) -> String {
+        let failed = self.failed.get(&shard).into_iter().flatten();
+        let mut failed = failed.filter(|(failed, _)| failed == peer);
+        match failed.next() {
+            Some((_, 1)) => format!("peer {peer} failed an audit of 1 blob"),
+            Some((_, blobs)) => format!("peer {peer} failed audits of {blobs} blobs"),
+            None => format!("peer {peer} cannot be asked for proof of what it holds"),
+        }
     }
 }
 

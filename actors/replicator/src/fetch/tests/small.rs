@@ -1,4 +1,5 @@
 use super::*;
+use crate::audits::Audits;
 use crate::facts::Facts;
 use crate::holders::Rules;
 
@@ -130,7 +131,11 @@ async fn nobody_to_ask() {
         goodbye_timeout: Duration::ZERO,
         now_ms: || 0,
     };
-    let node = Node::among(Holders::new(rules, Facts::default()));
+    let node = Node::among(Holders::new(
+        rules,
+        Facts::default(),
+        Audits::new(Vec::new()),
+    ));
     assert_eq!(node.fetch(cid).await.unwrap_err(), missing);
 }
 

@@ -16,12 +16,21 @@ fn document() -> Document {
     Document {
         board,
         scores: vec![(peer(1), -3.5), (peer(4), 2.0)],
+        audits: KeptAudits {
+            passed: vec![(peer(1), 20), (peer(5), 1)],
+            failed: vec![
+                (peer(1), Digest::of(b"one"), 3),
+                (peer(6), Digest::of(b"two"), 4),
+            ],
+        },
     }
 }
 
 fn same(one: Document, other: Document) {
     let sorted = |mut document: Document| {
         document.scores.sort_by_key(|(peer, _)| *peer);
+        document.audits.passed.sort_unstable();
+        document.audits.failed.sort_unstable();
         document
     };
     assert_eq!(sorted(one), sorted(other));
