@@ -15,6 +15,7 @@ mod facts;
 mod gate;
 mod ids;
 mod keep;
+mod line;
 mod link;
 mod members;
 mod memory;

@@ -21,6 +21,7 @@ use libp2p::{PeerId, dns, noise, quic, relay, tcp, websocket, yamux};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::line::{Multiplexer, ReadAhead};
 use crate::options::StartError;
 use crate::traffic::{Meter, Metered, Traffic};
 
@@ -57,6 +58,7 @@ pub(crate) fn build(
     let dial_timeout = settings.dial_timeout.as_duration();
 
     let plain = tcp_transport(traffic.meter("tcp"))
+        .map(|stream, _| ReadAhead::new(stream))
         .upgrade(Version::V1Lazy)
         .authenticate(authenticate.clone())
         .multiplex(multiplexer())
@@ -131,10 +133,10 @@ fn tcp_transport(
         .map(move |stream, _| meter.stream(stream))
 }
 
-fn multiplexer() -> yamux::Config {
+pub(crate) fn multiplexer() -> Multiplexer {
     let mut config = yamux::Config::default();
     config.set_max_num_streams(YAMUX_STREAMS);
-    config
+    Multiplexer(config)
 }
 
 /// Resolves names as the system does.

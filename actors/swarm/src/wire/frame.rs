@@ -182,13 +182,26 @@ impl Pace {
     {
         let mut rest = room;
         while !rest.is_empty() {
-            let read = self.step(stream.read(rest)).await?;
-            if read == 0 {
-                return Err(FrameError::Ended { moved: self.moved });
-            }
+            let read = self.read(stream, rest).await?;
             rest = rest.get_mut(read..).unwrap_or_default();
         }
         Ok(())
+    }
+
+    /// Fills some of it, at least a byte.
+    pub(crate) async fn read<S>(
+        &mut self,
+        stream: &mut S,
+        room: &mut [u8],
+    ) -> Result<usize, FrameError>
+    where
+        S: AsyncRead + Unpin,
+    {
+        let read = self.step(stream.read(room)).await?;
+        if read == 0 {
+            return Err(FrameError::Ended { moved: self.moved });
+        }
+        Ok(read)
     }
 
     /// Sends on what was written.

@@ -19,6 +19,7 @@ use libp2p::{Multiaddr, Swarm, SwarmBuilder, noise, relay, tcp, yamux};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::ids::{from_wire, to_wire};
+use crate::transport::multiplexer;
 use crate::wire::counters::WireCounters;
 use crate::wire::doors::Doors;
 use crate::wire::handler::{Handler, OpenRequest};
@@ -72,7 +73,7 @@ impl Host {
             .with_tcp(
                 tcp::Config::default().nodelay(true),
                 noise::Config::new,
-                yamux::Config::default,
+                multiplexer,
             )
             .unwrap()
             .with_relay_client(noise::Config::new, yamux::Config::default)

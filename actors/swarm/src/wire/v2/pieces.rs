@@ -4,10 +4,11 @@
 //! A piece of length 0 says that the sender gives up: it could not read the rest. A stream that just
 //! ends may have been broken by anything in between, and of that the receiver would try again at once.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytecave_messages::body::{BlobBody, BodyError, BodySender};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures_util::{AsyncRead, AsyncReadExt, AsyncWrite};
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
@@ -19,8 +20,12 @@ use crate::wire::slow::SLOW_TRANSFERS_PER_PEER;
 /// Bytes of a piece that are written with its length: as much as the muxer puts into one frame.
 const BESIDE_PREFIX_BYTES: usize = 16 * 1024 - PREFIX_BYTES;
 /// Bytes that are gathered before they are handed on: what is kept of each piece beside its bytes would
-/// otherwise be many times that of a peer that sends them one by one.
+/// otherwise be many times that of a peer that sends them one by one. Small enough that they are still in
+/// the cache of the processor when they are hashed.
 const GATHERED_BYTES: usize = 64 * 1024;
+/// Buffers of a transfer that are watched for being free again: 1 MiB. Fewer than are on their way and
+/// none is ever found free.
+const GIVEN_BUFFERS: usize = 16;
 /// Time for the word that this side gives up: it is no more than a courtesy.
 const GIVE_UP_TIME: Duration = Duration::from_secs(2);
 
@@ -165,26 +170,33 @@ where
     S: AsyncRead + Unpin,
 {
     let mut pace = Pace::steady(patience);
-    let mut gathered = BytesMut::new();
+    let mut buffers = Buffers::of(len);
+    let mut room = buffers.take();
+    let mut filled = 0;
+    // Of the piece that is being read.
+    let mut piece_left = 0;
     while *received < len {
-        let left = len - *received - gathered.len() as u64;
-        let piece = tokio::select! {
+        let left = len - *received - filled as u64;
+        let unfilled = room.get_mut(filled..).unwrap_or_default();
+        let read = tokio::select! {
             biased;
             () = sender.closed() => return Err(TransferError::Unwanted),
-            piece = receive_piece(stream, &mut gathered, left, &mut pace) => piece,
+            read = receive_some(stream, unfilled, &mut piece_left, left, &mut pace) => read,
         };
-        let more = matches!(piece, Ok(true)) && gathered.len() as u64 != len - *received;
+        filled += read.as_ref().map_or(0, |read| read.unwrap_or(0));
+        let more = matches!(read, Ok(Some(_))) && filled as u64 != len - *received;
         // What came before the end is handed on too: it need not be asked for again.
-        if !gathered.is_empty() && (!more || gathered.len() >= GATHERED_BYTES) {
-            let bytes = gathered.split().freeze();
-            let length = bytes.len() as u64;
+        if filled > 0 && (!more || filled == room.len()) {
+            let bytes = buffers.give(room, filled);
             let handed = Instant::now();
             let sent = sender.send(bytes).await;
             sent.map_err(|_| TransferError::Unwanted)?;
-            *received += length;
+            *received += filled as u64;
             pace.excuse(handed.elapsed());
+            room = buffers.take();
+            filled = 0;
         }
-        if !piece? {
+        if read?.is_none() {
             let received = *received;
             return Err(TransferError::GivenUp { received });
         }
@@ -202,28 +214,67 @@ where
     }
 }
 
-/// Appends the next piece to `gathered`, of at most the `left` bytes that are to come; whether there was
-/// one, and the peer did not give up. A piece that breaks off leaves nothing.
-async fn receive_piece<S>(
+/// Reads into `room` what is there of the piece of which so much is left, or of the next one, which is at
+/// most the `left` bytes that are to come; how much, and nothing when the peer gave up.
+async fn receive_some<S>(
     stream: &mut S,
-    gathered: &mut BytesMut,
+    room: &mut [u8],
+    piece_left: &mut usize,
     left: u64,
     pace: &mut Pace,
-) -> Result<bool, TransferError>
+) -> Result<Option<usize>, TransferError>
 where
     S: AsyncRead + Unpin,
 {
-    let longest = left.min(PIECE_BYTES as u64);
-    let length = frame::read_length(stream, longest, pace).await?;
-    if length == 0 {
-        return Ok(false);
+    if *piece_left == 0 {
+        let longest = left.min(PIECE_BYTES as u64);
+        let length = frame::read_length(stream, longest, pace).await?;
+        if length == 0 {
+            return Ok(None);
+        }
+        // At most PIECE_BYTES.
+        *piece_left = usize::try_from(length).unwrap_or(PIECE_BYTES);
     }
-    let mut piece = gathered.split_off(gathered.len());
-    // At most PIECE_BYTES.
-    piece.resize(usize::try_from(length).unwrap_or(PIECE_BYTES), 0);
-    pace.read_exact(stream, &mut piece).await?;
-    gathered.unsplit(piece);
-    Ok(true)
+    let most = room.len().min(*piece_left);
+    let read = pace
+        .read(stream, room.get_mut(..most).unwrap_or_default())
+        .await?;
+    *piece_left -= read;
+    Ok(Some(read))
+}
+
+/// What is read into. A buffer that was handed on is used again when nobody holds it any more: at some
+/// hundred megabytes a second, fresh memory would cost more than the cipher.
+struct Buffers {
+    size: usize,
+    given: VecDeque<Bytes>,
+}
+
+impl Buffers {
+    /// For a body of so many bytes.
+    fn of(len: u64) -> Self {
+        let size = usize::try_from(len).map_or(GATHERED_BYTES, |len| len.min(GATHERED_BYTES));
+        let given = VecDeque::new();
+        Self { size, given }
+    }
+
+    fn take(&mut self) -> BytesMut {
+        match self.given.pop_front().map(Bytes::try_into_mut) {
+            Some(Ok(unused)) => return unused,
+            Some(Err(held)) if self.given.len() < GIVEN_BUFFERS => self.given.push_front(held),
+            // Whoever holds it longest keeps it.
+            Some(Err(_)) | None => {}
+        }
+        BytesMut::zeroed(self.size)
+    }
+
+    /// The first bytes of a buffer, to be handed on.
+    fn give(&mut self, buffer: BytesMut, filled: usize) -> Bytes {
+        let whole = buffer.freeze();
+        let part = whole.slice(..filled);
+        self.given.push_back(whole);
+        part
+    }
 }
 
 #[cfg(test)]
