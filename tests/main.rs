@@ -24,6 +24,7 @@ mod hostile_peers_are_bounded;
 mod javascript_peers_are_heard;
 mod javascript_peers_are_served;
 mod kill_minus_nine;
+mod lost_and_altered_blobs_fail_audits;
 mod lying_peers_are_found_out;
 mod nodes_find_one_another;
 mod nodes_of_the_first_version_are_no_copies;

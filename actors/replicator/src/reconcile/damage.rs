@@ -18,7 +18,9 @@ use super::shared::Shared;
 use crate::candidates::candidates;
 
 const TICK: Duration = Duration::from_secs(1);
-/// Time between two looks at which blobs are damaged, while their number does not rise.
+/// Time between two looks at which blobs are damaged, while their number does not rise: at first, since whoever
+/// could give them may not be met yet, and at last.
+const LIST_SOON: Duration = Duration::from_secs(5);
 const LIST_EVERY: Duration = Duration::from_mins(5);
 /// Names that are logged of those that nobody gives.
 const NAMED: usize = 3;
@@ -64,17 +66,22 @@ impl Damage {
 
 /// Looks for what is damaged until it is dropped.
 pub(super) async fn run(shared: Arc<Shared>) {
-    let (mut before, mut listed_at) = (0, None);
+    let (mut before, mut listed_at, mut wait) = (0, None, LIST_SOON);
     loop {
         let damaged = shared.parts.facts.get().map_or(0, |it| it.quarantined);
-        let due = listed_at.is_none_or(|at: Instant| at.elapsed() >= LIST_EVERY);
+        let due = listed_at.is_none_or(|at: Instant| at.elapsed() >= wait);
         if damaged > before || damaged > 0 && due {
             if seek(&shared).await {
+                wait = if damaged > before {
+                    LIST_SOON
+                } else {
+                    (2 * wait).min(LIST_EVERY)
+                };
                 listed_at = Some(Instant::now());
                 before = damaged;
             }
         } else if damaged == 0 {
-            before = 0;
+            (before, wait) = (0, LIST_SOON);
             *shared.damage.lock() = Known::default();
         }
         say(&shared.damage);
