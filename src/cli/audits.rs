@@ -61,11 +61,12 @@ impl AuditsArgs {
 /// What is looked at in the answer.
 #[derive(Debug, Deserialize)]
 struct Audits {
-    audits: Vec<Audit>,
+    #[serde(rename = "audits")]
+    each: Vec<Audit>,
     #[serde(default)]
     next: Option<u64>,
     #[serde(default)]
-    peers: Vec<Peer>,
+    peers: Vec<Audited>,
     #[serde(default)]
     scrub: Option<Scrub>,
 }
@@ -86,7 +87,7 @@ struct Audit {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Peer {
+struct Audited {
     peer_id: String,
     passed: u64,
     failed: u64,
@@ -122,18 +123,18 @@ fn text(audits: &Audits) -> String {
             "{:<52}  {:>8}  {:>8}  {:>8}  {:<20}  then",
             "peer", "passed", "failed", "other", "last"
         );
-        let rows = audits.peers.iter().map(Peer::row);
+        let rows = audits.peers.iter().map(Audited::row);
         let rows: Vec<String> = std::iter::once(head).chain(rows).collect();
         parts.push(rows.join("\n"));
     }
-    if audits.audits.is_empty() {
+    if audits.each.is_empty() {
         parts.push("no audits".to_owned());
     } else {
         let head = format!(
             "{:>8}  {:<20}  {:<11}  {:>8}  {:>10}  {:<52}  blob",
             "number", "at", "outcome", "took", "size", "peer"
         );
-        let rows = audits.audits.iter().map(Audit::row);
+        let rows = audits.each.iter().map(Audit::row);
         let rows: Vec<String> = std::iter::once(head).chain(rows).collect();
         parts.push(rows.join("\n"));
     }
@@ -161,7 +162,7 @@ impl Audit {
     }
 }
 
-impl Peer {
+impl Audited {
     fn row(&self) -> String {
         format!(
             "{:<52}  {:>8}  {:>8}  {:>8}  {:<20}  {}",
