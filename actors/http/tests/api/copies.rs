@@ -186,6 +186,8 @@ async fn shards_and_blobs_name_their_holders() {
         bytes: 1,
         sealed_bytes: 1,
         dead_bytes: 0,
+        retired: 0,
+        retired_bytes: 0,
         fingerprint: Fingerprint::new([0; 32]),
     }];
     let stored = StoreChanged(Arc::new(stored));

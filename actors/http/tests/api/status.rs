@@ -92,6 +92,8 @@ async fn shards_are_listed_with_their_counters() {
             bytes: 2,
             sealed_bytes: 3,
             dead_bytes: 4,
+            retired: 0,
+            retired_bytes: 0,
             fingerprint: Fingerprint::new([0xab; 32]),
         }];
     })

@@ -26,7 +26,7 @@ pub struct StoreSnapshot {
     pub blobs: u64,
     /// Content bytes in all shards.
     pub bytes: u64,
-    /// Sealed bytes of live blobs: what the quota counts.
+    /// Sealed bytes of live blobs, retired ones among them: what the quota counts.
     pub sealed_bytes: u64,
     /// Sealed bytes of deleted blobs whose space is not free yet.
     pub dead_bytes: u64,
@@ -64,16 +64,20 @@ pub enum StoreCondition {
 pub struct ShardCounters {
     /// The shard.
     pub shard: ShardId,
-    /// Whether this node owns it; if not, it is read and never written.
+    /// Whether this node owns it; if not, nothing comes to what is there.
     pub owned: bool,
     /// Blobs.
     pub blobs: u64,
     /// Content bytes.
     pub bytes: u64,
-    /// Sealed bytes.
+    /// Sealed bytes, those of retired blobs too.
     pub sealed_bytes: u64,
     /// Sealed bytes of deleted blobs whose space is not free yet.
     pub dead_bytes: u64,
+    /// Blobs that are needed no longer and kept for a while; they are not among `blobs`.
+    pub retired: u64,
+    /// Content bytes of these.
+    pub retired_bytes: u64,
     /// Sum over the set of blobs.
     pub fingerprint: Fingerprint,
 }

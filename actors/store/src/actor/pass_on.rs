@@ -76,5 +76,5 @@ pass_on!(ScrubBlobs -> Scrubbed, |engine, scrub| {
     engine.scrub(scrub.after, scrub.enough_bytes, scrub.bytes_per_second).await
 });
 pass_on!(ListDamaged -> Vec<BlobCid>, |engine, list| engine.list_damaged(list.limit).await);
-pass_on!(RetireBlob -> bool, |_engine, _retire| Err(StoreError::Unavailable));
-pass_on!(RestoreBlob -> bool, |_engine, _restore| Err(StoreError::Unavailable));
+pass_on!(RetireBlob -> bool, |engine, retire| engine.retire(retire.cid, retire.keep_for).await);
+pass_on!(RestoreBlob -> bool, |engine, restore| engine.restore(restore.cid).await);

@@ -253,6 +253,7 @@ mod tests {
             layout: Layout::Small,
             pinned: false,
             quarantined: false,
+            retired_until_ms: None,
             sealed_size: size,
         })
     }

@@ -144,11 +144,11 @@ fn stand(inner: &Inner, digest: &Digest) -> Result<Standing, StoreError> {
         None => Found::Absent,
     };
     Ok(match found {
-        Found::Here(meta) if meta.quarantined => Standing::Damaged,
-        Found::Here(_) => Standing::Here,
+        Found::Here(meta) if !meta.is_retired() && meta.quarantined => Standing::Damaged,
+        Found::Here(meta) if !meta.is_retired() => Standing::Here,
         _ if inner.has_tombstone(&name)? => Standing::Deleted,
         Found::Unreadable => Standing::Damaged,
-        Found::Absent => Standing::Absent,
+        Found::Here(_) | Found::Absent => Standing::Absent,
     })
 }
 
@@ -195,6 +195,9 @@ fn list_digests(
         prefix::META,
         "metadata",
         |view, name, meta: BlobMeta| {
+            if meta.is_retired() {
+                return Ok(());
+            }
             sum.add(&meta.digest);
             // In a family that was not ours, what is blocked may be there.
             let declined = view.inner.blocked.contains(&name);

@@ -139,12 +139,9 @@ impl Inner {
             .map_err(|_| StoreError::Unavailable)?
     }
 
-    /// Live and dead bytes of a family's small blobs; `None` where it must not be collected: not
-    /// ours, or with a damaged blob in it, which no compaction could move.
+    /// Live and dead bytes of a family's small blobs; `None` where it must not be collected: with a
+    /// damaged blob in it, which no compaction could move.
     fn dead_share(&self, family: &Family) -> Option<(u64, u64)> {
-        if !family.owned {
-            return None;
-        }
         let (live, dead) = {
             let counters = self.lock_counters();
             let counters = counters.get(usize::from(family.shard.get()))?;

@@ -252,6 +252,7 @@ fn close(
     if let Some(place) = &place
         && let Found::Here(meta) = inner.find(place, &keyring, &name)?
         && !meta.quarantined
+        && !meta.is_retired()
     {
         let meta = (*meta).clone();
         return Ok(Written::Here(Box::new(Kept { meta, new: false })));
@@ -277,6 +278,7 @@ fn close(
         pinned: false,
         quarantined: false,
         sealed_size: sealed_in_all(size),
+        retired_until_ms: None,
     };
     Ok(Written::Ready(Box::new(Hashed {
         writer,

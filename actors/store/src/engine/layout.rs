@@ -28,6 +28,7 @@
 //! | `x` ‖ blob id (16) | drop: a large blob whose chunks have to go, sealed |
 //! | `t` ‖ sealed name (32) | tombstone of a deleted blob, sealed |
 //! | `b` ‖ sealed name (32) | block of a blob that the operator refuses, sealed |
+//! | `e` ‖ u64be milliseconds since 1970 ‖ u16be shard ‖ sealed name (32) | a retired blob goes for good then: u16be format, in the open |
 //! | `n` ‖ sealed name (32) | a nonce that was used up (the name is that of its digest): u16be format ‖ u64be milliseconds since 1970 at which it may go, in the open |
 //! | `rotation` | where a rotation of keys stands, sealed |
 //!
@@ -76,6 +77,8 @@ pub(crate) mod prefix {
     pub(crate) const BLOCK: u8 = b'b';
     /// Used nonce, in `default`.
     pub(crate) const NONCE: u8 = b'n';
+    /// End of a retired blob, in `default`.
+    pub(crate) const END: u8 = b'e';
 }
 
 /// Length of a key made of a prefix and a sealed name.
@@ -86,6 +89,10 @@ pub(crate) const ID_KEY_BYTES: usize = 1 + BLOB_ID_BYTES;
 pub(crate) const CHUNK_KEY_BYTES: usize = ID_KEY_BYTES + 4;
 /// Length of an outbox entry's key.
 pub(crate) const OUTBOX_KEY_BYTES: usize = 1 + 8;
+/// Length of the key of a retired blob's end.
+pub(crate) const END_KEY_BYTES: usize = 1 + 8 + 2 + SEALED_NAME_BYTES;
+/// What stands under such a key: the format.
+pub(crate) const END_VALUE: [u8; 2] = 1_u16.to_be_bytes();
 
 /// Family of a shard.
 pub(crate) fn shard_family(shard: ShardId) -> String {
@@ -156,6 +163,44 @@ pub(crate) fn parse_outbox_key(key: &[u8]) -> Option<u64> {
         .flatten()
 }
 
+/// When which retired blob goes for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct End {
+    /// Milliseconds since 1970.
+    pub(crate) at_ms: u64,
+    /// Number of the shard.
+    pub(crate) shard: u16,
+    /// The blob.
+    pub(crate) name: SealedName,
+}
+
+impl End {
+    /// Its key: they sort by time.
+    pub(crate) fn key(&self) -> [u8; END_KEY_BYTES] {
+        let mut key = [prefix::END; END_KEY_BYTES];
+        let (_, tail) = key.split_at_mut(1);
+        let (at, tail) = tail.split_at_mut(8);
+        let (shard, name) = tail.split_at_mut(2);
+        at.copy_from_slice(&self.at_ms.to_be_bytes());
+        shard.copy_from_slice(&self.shard.to_be_bytes());
+        name.copy_from_slice(&self.name);
+        key
+    }
+
+    /// What a key made by [`End::key`] says.
+    pub(crate) fn parse(key: &[u8]) -> Option<Self> {
+        let (first, tail) = key.split_first()?;
+        let (at, tail) = tail.split_first_chunk()?;
+        let (shard, name) = tail.split_first_chunk()?;
+        let end = Self {
+            at_ms: u64::from_be_bytes(*at),
+            shard: u16::from_be_bytes(*shard),
+            name: name.try_into().ok()?,
+        };
+        (*first == prefix::END).then_some(end)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -195,6 +240,19 @@ mod tests {
         );
         assert_eq!(parse_outbox_key(&outbox_key(0x0102)), Some(0x0102));
         assert_eq!(parse_outbox_key(b"o"), None);
+        let end = End {
+            at_ms: 0x0102,
+            shard: 0x0304,
+            name,
+        };
+        assert_eq!(End::parse(&end.key()), Some(end));
+        assert_eq!(End::parse(&end.key()[..42]), None);
+        let later = End {
+            at_ms: 0x0103,
+            shard: 0,
+            name: [0; SEALED_NAME_BYTES],
+        };
+        assert!(end.key() < later.key());
     }
 
     #[test]

@@ -92,8 +92,8 @@ fn list(
         let from = after.filter(|cursor| cursor.shard == family.shard);
         let mut full = false;
         inner.each_meta(family, from.map(|cursor| cursor.after), |name, meta| {
-            // In a family that was not ours, what is blocked may be there.
-            if !inner.blocked.contains(&name) {
+            // An earlier version left what is blocked in families that were not ours.
+            if !meta.is_retired() && !inner.blocked.contains(&name) {
                 if page.blobs.len() == limit {
                     // One more is there, so there is a next page.
                     full = true;

@@ -410,15 +410,20 @@ pub(super) fn prepare(
         })));
     };
     // The commit thread looks again; this spares the sealing of what is here already.
+    let mut needed_bytes = sealed_len(content.len() as u64);
     if let Found::Here(meta) = inner.find(&place, &keyring, &name)?
         && !meta.quarantined
     {
-        let meta = (*meta).clone();
-        return Ok(Prepared::Here(Box::new(Kept { meta, new: false })));
+        if !meta.is_retired() {
+            let meta = (*meta).clone();
+            return Ok(Prepared::Here(Box::new(Kept { meta, new: false })));
+        }
+        // Unless it goes in this very moment, its bytes are taken back and no others are written.
+        needed_bytes = 0;
     }
     let size = content.len() as u64;
     let sealed_size = sealed_len(size);
-    let space = inner.reserve(sealed_size)?;
+    let space = inner.reserve(needed_bytes)?;
     let blob_id = BlobId::random().map_err(seal_failed)?;
     let data_key = DataKey::random().map_err(seal_failed)?;
     let sealed = BlobCipher::new(&data_key, blob_id)
@@ -438,6 +443,7 @@ pub(super) fn prepare(
         pinned: false,
         quarantined: false,
         sealed_size,
+        retired_until_ms: None,
     };
     let key = name_key(prefix::META, &name);
     let sealed_meta =

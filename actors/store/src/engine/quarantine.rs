@@ -55,7 +55,7 @@ fn list(inner: &Inner, limit: usize) -> Result<Vec<BlobCid>, StoreError> {
         inner.each_meta(family, None, |name, meta| {
             if meta.quarantined {
                 left -= 1;
-                if !inner.blocked.contains(&name) {
+                if !meta.is_retired() && !inner.blocked.contains(&name) {
                     damaged.push(BlobCid::from_digest(meta.digest));
                 }
             }

@@ -143,15 +143,25 @@ pub struct BlobMeta {
     pub quarantined: bool,
     /// Bytes that it takes on disk, pages included: what the quota counts.
     pub sealed_size: u64,
+    /// Set when it is needed no longer: when it goes for good, milliseconds since 1970. It counts as
+    /// absent, save in the quota. Format 1 knows nothing of it.
+    pub retired_until_ms: Option<u64>,
+}
+
+impl BlobMeta {
+    /// Whether it is needed no longer.
+    pub fn is_retired(&self) -> bool {
+        self.retired_until_ms.is_some()
+    }
 }
 
 impl Record for BlobMeta {
     const PURPOSE: Purpose = Purpose::Meta;
-    const FORMAT: u16 = 1;
+    const FORMAT: u16 = 2;
 
     fn capacity(&self) -> usize {
         let text = |text: &Option<String>| 5 + text.as_ref().map_or(0, String::len);
-        160 + text(&self.content_type) + text(&self.file_name) + self.page_roots.len() * 32
+        170 + text(&self.content_type) + text(&self.file_name) + self.page_roots.len() * 32
     }
 
     fn write(&self, writer: &mut Writer) {
@@ -169,9 +179,13 @@ impl Record for BlobMeta {
         writer.u64(self.sealed_size);
         writer.u32(u32::try_from(self.page_roots.len()).unwrap_or(u32::MAX));
         self.page_roots.iter().for_each(|root| writer.bytes(root));
+        writer.flag(self.is_retired());
+        if let Some(until_ms) = self.retired_until_ms {
+            writer.u64(until_ms);
+        }
     }
 
-    fn read(reader: &mut Reader<'_>, _format: u16) -> Result<Self, CodecError> {
+    fn read(reader: &mut Reader<'_>, format: u16) -> Result<Self, CodecError> {
         Ok(Self {
             digest: Digest::new(reader.array()?),
             size: reader.u64()?,
@@ -190,6 +204,11 @@ impl Record for BlobMeta {
             quarantined: reader.flag()?,
             sealed_size: reader.u64()?,
             page_roots: read_hashes(reader)?,
+            retired_until_ms: if format >= 2 && reader.flag()? {
+                Some(reader.u64()?)
+            } else {
+                None
+            },
         })
     }
 }
@@ -201,26 +220,46 @@ pub struct Counters {
     pub blobs: u64,
     /// Content bytes.
     pub bytes: u64,
-    /// Sealed bytes of live blobs.
+    /// Sealed bytes of live blobs, retired ones among them.
     pub sealed_bytes: u64,
     /// Sealed bytes of deleted blobs whose space is not free yet.
     pub dead_bytes: u64,
-    /// Blobs whose bytes were found damaged; they are among `blobs`.
+    /// Blobs whose bytes were found damaged; they are among `blobs` or `retired`.
     pub quarantined: u64,
-    /// Sum over the set of blobs.
+    /// Sum over the set of blobs, without those retired.
     pub fingerprint: Fingerprint,
     /// Sequence that the next outbox entry gets.
     pub next_sequence: u64,
     /// Outbox entries below this sequence are dealt with and gone.
     pub outbox_cursor: u64,
+    /// Blobs that are needed no longer and not gone yet; none in format 1.
+    pub retired: u64,
+    /// Content bytes of these.
+    pub retired_bytes: u64,
+}
+
+impl Counters {
+    /// Counts a blob, as a full count does.
+    pub fn count(&mut self, meta: &BlobMeta) {
+        if meta.is_retired() {
+            self.retired += 1;
+            self.retired_bytes += meta.size;
+        } else {
+            self.blobs += 1;
+            self.bytes += meta.size;
+            self.fingerprint.add(&meta.digest);
+        }
+        self.sealed_bytes += meta.sealed_size;
+        self.quarantined += u64::from(meta.quarantined);
+    }
 }
 
 impl Record for Counters {
     const PURPOSE: Purpose = Purpose::Counters;
-    const FORMAT: u16 = 1;
+    const FORMAT: u16 = 2;
 
     fn capacity(&self) -> usize {
-        7 * 8 + 32
+        9 * 8 + 32
     }
 
     fn write(&self, writer: &mut Writer) {
@@ -232,10 +271,12 @@ impl Record for Counters {
         writer.bytes(self.fingerprint.as_bytes());
         writer.u64(self.next_sequence);
         writer.u64(self.outbox_cursor);
+        writer.u64(self.retired);
+        writer.u64(self.retired_bytes);
     }
 
-    fn read(reader: &mut Reader<'_>, _format: u16) -> Result<Self, CodecError> {
-        Ok(Self {
+    fn read(reader: &mut Reader<'_>, format: u16) -> Result<Self, CodecError> {
+        let mut counters = Self {
             blobs: reader.u64()?,
             bytes: reader.u64()?,
             sealed_bytes: reader.u64()?,
@@ -244,7 +285,13 @@ impl Record for Counters {
             fingerprint: Fingerprint::new(reader.array()?),
             next_sequence: reader.u64()?,
             outbox_cursor: reader.u64()?,
-        })
+            ..Self::default()
+        };
+        if format >= 2 {
+            counters.retired = reader.u64()?;
+            counters.retired_bytes = reader.u64()?;
+        }
+        Ok(counters)
     }
 }
 

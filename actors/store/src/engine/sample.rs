@@ -102,7 +102,7 @@ impl Candidates {
             let name = parse_name_key(prefix::META, &key);
             if name.is_some_and(|name| !inner.blocked.contains(&name)) {
                 match record::open::<BlobMeta>(&keyring, family, &key, &sealed) {
-                    Ok(meta) if meta.quarantined => {}
+                    Ok(meta) if meta.quarantined || meta.is_retired() => {}
                     Ok(meta) => self.metas.push(meta),
                     Err(error) => inner.note_damage("metadata", error),
                 }

@@ -230,13 +230,16 @@ impl Pass {
 
     fn begin(&mut self, inner: &Inner, next: ListCursor) -> Result<(), StoreError> {
         let ListCursor { shard, after: name } = next;
-        // In a family that was not ours, what is blocked may be there.
+        // An earlier version left what is blocked in families that were not ours.
         if inner.blocked.contains(&name) {
             return Ok(());
         }
         let Some((place, meta)) = find(inner, shard, &name)? else {
             return Ok(());
         };
+        if meta.is_retired() {
+            return Ok(());
+        }
         if meta.quarantined {
             self.report.damaged.push(BlobCid::from_digest(meta.digest));
             return Ok(());
@@ -320,7 +323,9 @@ impl Pass {
         let Some((place, meta)) = found.filter(|(_, meta)| meta.blob_id == read.blob_id) else {
             return Ok(());
         };
-        self.report.damaged.push(BlobCid::from_digest(meta.digest));
+        if !meta.is_retired() {
+            self.report.damaged.push(BlobCid::from_digest(meta.digest));
+        }
         if !meta.quarantined {
             let there = !matches!(fault, Fault::Missing);
             let cause = fault.to_string();

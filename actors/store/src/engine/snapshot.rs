@@ -42,6 +42,8 @@ fn snapshot(inner: &Inner) -> StoreSnapshot {
                     bytes: counters.bytes,
                     sealed_bytes: counters.sealed_bytes,
                     dead_bytes: counters.dead_bytes,
+                    retired: counters.retired,
+                    retired_bytes: counters.retired_bytes,
                     fingerprint: counters.fingerprint,
                 })
             })

@@ -1,6 +1,6 @@
 //! From an open database to a running engine.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread;
@@ -15,6 +15,7 @@ use super::cache::BlobCache;
 use super::commit::large::Abandon;
 use super::commit::queue::CommitQueue;
 use super::commit::{self, Op};
+use super::empty;
 use super::health::Health;
 use super::keyring::Keyring;
 use super::layout::{
@@ -51,7 +52,7 @@ impl Engine {
         if foreign > 0 {
             tracing::warn!(
                 families = foreign,
-                "shards that are not ours any more are read and never written; `bytecave shards drop` removes them"
+                "shards that are not ours any more take nothing new; `bytecave shards drop` removes them"
             );
         }
         let threads = |cause| OpenError::Threads { cause };
@@ -100,7 +101,7 @@ fn assemble(options: EngineOptions, opened: Opened) -> Result<(Inner, Unfinished
             });
         }
     }
-    let counters = families
+    let mut counters = families
         .iter()
         .map(|family| match family {
             Some(family) => read_counters(&db, &keyring, &family.name),
@@ -109,6 +110,9 @@ fn assemble(options: EngineOptions, opened: Opened) -> Result<(Inner, Unfinished
         .collect::<Result<Vec<_>, _>>()?;
     let drops = read_runs::<DropRecord>(&db, &keyring, prefix::DROP, |record| record.0)?;
     let intents = read_runs::<Intent>(&db, &keyring, prefix::INTENT, |record| record.0)?;
+    let under_way = drops.values().chain(intents.values());
+    let under_way: HashSet<&str> = under_way.map(|run| run.family.as_str()).collect();
+    empty::drop_families(&db, &mut families, &mut counters, &under_way);
     let unfinished = intents
         .into_values()
         .filter_map(|run| {

@@ -32,7 +32,8 @@ use super::upkeep::Upkeep;
 pub(crate) struct Family {
     pub(crate) name: String,
     pub(crate) shard: ShardId,
-    /// Whether this node owns it; if not, it is read and never written.
+    /// Whether this node owns it; if not, nothing comes to it: it is read, and what it holds is flagged,
+    /// retired and deleted.
     pub(crate) owned: bool,
 }
 

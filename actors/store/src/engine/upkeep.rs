@@ -2,7 +2,7 @@
 //!
 //! It frees the files of deleted large blobs and of those that were in transit, looks whether the database still takes writes, has
 //! families collected when enough of them is dead, goes on with a rotation that was cut short, and
-//! forgets old tombstones and expired nonces. What takes long it hands to a pool.
+//! deletes what was retired long enough ago, and forgets old tombstones and expired nonces. What takes long it hands to a pool.
 
 use std::collections::HashSet;
 use std::io;
@@ -21,7 +21,7 @@ use super::failpoint::failpoint;
 use super::layout::{DEFAULT_FAMILY, chunk_key, parse_name_key, parse_shard_family, prefix};
 use super::record::ChunkRun;
 use super::state::{Inner, lock, now_ms};
-use super::{gc, manifest, nonces, rotate, transit};
+use super::{gc, manifest, nonces, retire, rotate, transit};
 
 /// Time between rounds when nothing asks for one.
 const ROUND: Duration = Duration::from_secs(1);
@@ -204,6 +204,7 @@ fn run(inner: &Arc<Inner>) {
         if inner.health.refusal().is_none() {
             gc::collect_where_due(inner, inner.upkeep.take_wants_space());
             forget_tombstones(inner, &mut rounds);
+            retire::expire(inner);
             rounds.nonces.round(inner);
         }
     }

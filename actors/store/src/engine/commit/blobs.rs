@@ -1,5 +1,7 @@
 //! Small puts, deletes, pins, quarantine and the outbox, as the commit thread does them.
 
+use std::sync::Arc;
+
 use bytecave_core::{Digest, ShardId};
 use bytecave_messages::store::{StoreError, Word};
 use tokio::sync::OwnedSemaphorePermit;
@@ -128,10 +130,7 @@ impl Group<'_> {
         let found = self.find(&place, name)?;
         let bytes = (sealed.len() + sealed_meta.len()) as u64;
         match found {
-            Found::Here(old) if !old.quarantined => Ok(Kept {
-                meta: (*old).clone(),
-                new: false,
-            }),
+            Found::Here(old) if !old.quarantined => self.keep(&place, name, &old, word),
             Found::Absent => {
                 self.count_in(&place, name, &meta, word)?;
                 self.memory.memtables.count(shard.get(), bytes);
@@ -147,7 +146,7 @@ impl Group<'_> {
                 Ok(Kept { meta, new: true })
             }
             damaged => {
-                let healed = self.heal(&place, name, meta, &damaged)?;
+                let healed = self.heal(&place, name, meta, &damaged, word)?;
                 self.memory.memtables.count(shard.get(), bytes);
                 self.batch
                     .put_cf(&place.handle, name_key(prefix::DATA, name), sealed);
@@ -182,7 +181,11 @@ impl Group<'_> {
         Ok(())
     }
 
-    fn write_outbox(&mut self, place: &Place<'_>, digest: &Digest) -> Result<(), StoreError> {
+    pub(super) fn write_outbox(
+        &mut self,
+        place: &Place<'_>,
+        digest: &Digest,
+    ) -> Result<(), StoreError> {
         let sequence = self.counters(place).next_sequence;
         let entry = OutboxItem {
             kind: OutboxKind::Stored,
@@ -203,7 +206,9 @@ impl Group<'_> {
         name: &SealedName,
         fresh: BlobMeta,
         damaged: &Found,
+        word: Word,
     ) -> Result<Kept, StoreError> {
+        let mut new = false;
         let healed = match damaged {
             Found::Here(old) => BlobMeta {
                 content_type: old.content_type.clone(),
@@ -216,7 +221,11 @@ impl Group<'_> {
         };
         self.put_meta(place, name, healed.clone())?;
         if let Found::Here(old) = damaged {
-            self.retire(place, old)?;
+            if old.is_retired() {
+                self.count_again(place, name, old, Some(word))?;
+                new = true;
+            }
+            self.count_dead(place, old)?;
             let counters = self.counters(place);
             subtract(&mut counters.quarantined, 1);
             counters.sealed_bytes += healed.sealed_size;
@@ -225,14 +234,11 @@ impl Group<'_> {
             self.delete_tombstone(name);
         }
         tracing::info!(blob = ?healed.digest, "a damaged blob was stored again and is whole");
-        Ok(Kept {
-            meta: healed,
-            new: false,
-        })
+        Ok(Kept { meta: healed, new })
     }
 
     /// Counts a blob's bytes as dead, and sees to it that those of a large one go.
-    fn retire(&mut self, place: &Place<'_>, meta: &BlobMeta) -> Result<(), StoreError> {
+    fn count_dead(&mut self, place: &Place<'_>, meta: &BlobMeta) -> Result<(), StoreError> {
         if meta.layout == Layout::Large {
             let run = chunk_run(&place.family.name, meta)?;
             self.write_drop(&run)?;
@@ -291,40 +297,64 @@ impl Group<'_> {
             return Err(StoreError::Pinned { cid: cid(digest) });
         }
         self.put_tombstone(name, digest, meta.size)?;
+        if meta.is_retired() {
+            self.counters(&place).fingerprint.add(digest);
+        }
         self.remove(&place, name, &meta)
     }
 
     /// Removes a blob. Its fingerprint stays: as long as its tombstone or block stands, the content
     /// counts as present in it, so that holders who compare fingerprints do not bring the blob back.
+    /// A retired one has none.
     pub(super) fn remove(
         &mut self,
         place: &Place<'_>,
         name: &SealedName,
         meta: &BlobMeta,
     ) -> Result<(), StoreError> {
-        self.retire(place, meta)?;
+        self.count_dead(place, meta)?;
         self.delete_meta(place, name);
         if meta.layout == Layout::Small {
             self.batch
                 .delete_cf(&place.handle, name_key(prefix::DATA, name));
         }
+        self.forget_end(place, name, meta);
         let counters = self.counters(place);
-        subtract(&mut counters.blobs, 1);
-        subtract(&mut counters.bytes, meta.size);
+        if meta.is_retired() {
+            subtract(&mut counters.retired, 1);
+            subtract(&mut counters.retired_bytes, meta.size);
+        } else {
+            subtract(&mut counters.blobs, 1);
+            subtract(&mut counters.bytes, meta.size);
+        }
         subtract(&mut counters.quarantined, u64::from(meta.quarantined));
         Ok(())
     }
 
     pub(super) fn pin(&mut self, pin: Pin) {
-        let place = self.inner.owned_place(pin.shard, cid(&pin.digest));
-        let done = place.and_then(|place| {
-            self.change_meta(&place, &pin.name, &pin.digest, |meta| {
-                let changes = meta.pinned != pin.pinned;
-                meta.pinned = pin.pinned;
-                changes
-            })
-        });
-        self.answer(pin.reply, done.map(|_| ()));
+        let done = self.try_pin(&pin);
+        self.answer(pin.reply, done);
+    }
+
+    fn try_pin(&mut self, pin: &Pin) -> Result<(), StoreError> {
+        let place = self.inner.owned_place(pin.shard, cid(&pin.digest))?;
+        let Some(meta) = self.meta(&place, &pin.name, &pin.digest)? else {
+            let cid = cid(&pin.digest);
+            return Err(StoreError::NotFound { cid });
+        };
+        // Whoever protects a blob needs it.
+        let again = pin.pinned && meta.is_retired();
+        if again {
+            self.count_again(&place, &pin.name, &meta, None)?;
+        } else if meta.pinned == pin.pinned {
+            return Ok(());
+        }
+        let changed = BlobMeta {
+            pinned: pin.pinned,
+            retired_until_ms: None,
+            ..(*meta).clone()
+        };
+        self.put_meta(&place, &pin.name, changed)
     }
 
     pub(super) fn quarantine(&mut self, quarantine: Quarantine) {
@@ -338,40 +368,35 @@ impl Group<'_> {
         let Some(place) = self.inner.place(shard) else {
             return self.answer(reply, Ok(()));
         };
-        let flagged = self.change_meta(&place, &name, &digest, |meta| {
-            let changes = meta.blob_id == blob_id && !meta.quarantined;
-            meta.quarantined |= changes;
-            changes
+        let done = self.meta(&place, &name, &digest).and_then(|meta| {
+            // Deleted, replaced or flagged since it was read.
+            let Some(meta) = meta.filter(|meta| meta.blob_id == blob_id && !meta.quarantined)
+            else {
+                return Ok(());
+            };
+            let flagged = BlobMeta {
+                quarantined: true,
+                ..(*meta).clone()
+            };
+            self.put_meta(&place, &name, flagged)?;
+            self.counters(&place).quarantined += 1;
+            Ok(())
         });
-        let done = match flagged {
-            Ok(true) => {
-                self.counters(&place).quarantined += 1;
-                Ok(())
-            }
-            Ok(false) | Err(StoreError::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error),
-        };
         self.answer(reply, done);
     }
 
-    /// Rewrites a blob's metadata if `change` says that it changed something.
-    fn change_meta(
-        &mut self,
+    /// A blob's metadata; none if it is not here.
+    pub(super) fn meta(
+        &self,
         place: &Place<'_>,
         name: &SealedName,
         digest: &Digest,
-        change: impl FnOnce(&mut BlobMeta) -> bool,
-    ) -> Result<bool, StoreError> {
-        let mut meta = match self.find(place, name)? {
-            Found::Here(meta) => (*meta).clone(),
-            Found::Absent => return Err(StoreError::NotFound { cid: cid(digest) }),
-            Found::Unreadable => return Err(StoreError::Damaged { cid: cid(digest) }),
-        };
-        let changed = change(&mut meta);
-        if changed {
-            self.put_meta(place, name, meta)?;
+    ) -> Result<Option<Arc<BlobMeta>>, StoreError> {
+        match self.find(place, name)? {
+            Found::Here(meta) => Ok(Some(meta)),
+            Found::Absent => Ok(None),
+            Found::Unreadable => Err(StoreError::Damaged { cid: cid(digest) }),
         }
-        Ok(changed)
     }
 
     pub(super) fn advance(&mut self, advance: Advance) {

@@ -25,6 +25,15 @@ pub(crate) struct SetBlock {
     pub(crate) reply: Reply<bool>,
 }
 
+/// Whether a blob counts in the fingerprint of its shard.
+fn counts(found: &Found) -> bool {
+    match found {
+        Found::Here(meta) => !meta.is_retired(),
+        Found::Absent => false,
+        Found::Unreadable => true,
+    }
+}
+
 impl Group<'_> {
     /// Whether this content is refused, this group's changes included.
     pub(super) fn is_blocked(&self, name: &SealedName) -> bool {
@@ -76,15 +85,12 @@ impl Group<'_> {
             digest: *digest,
             size,
             blocked_ms: now_ms(),
-            counted: place.is_some() && (deleted || !matches!(found, Found::Absent)),
+            counted: place.is_some() && (deleted || counts(&found)),
         };
         let key = name_key(prefix::BLOCK, name);
         let sealed =
             record::seal(&self.keyring, DEFAULT_FAMILY, &key, &record).map_err(record_failed)?;
-        // A family that is not ours is never written: what is there of it is not served all the same.
-        if let (Some(place), Found::Here(meta)) = (&place, &found)
-            && place.family.owned
-        {
+        if let (Some(place), Found::Here(meta)) = (&place, &found) {
             self.remove(place, name, meta)?;
         }
         if deleted {
@@ -107,13 +113,13 @@ impl Group<'_> {
         let place = inner.place(inner.shard_of(digest));
         let mut counted = record.as_ref().is_some_and(|record| record.counted);
         let mut size = record.map_or(0, |record| record.size);
-        // It stood in a family that was not ours when it was blocked, and is ours now.
-        if let Some(place) = place.as_ref().filter(|place| place.family.owned)
+        // An earlier version left what stood in a family that was not ours.
+        if let Some(place) = &place
             && let Found::Here(meta) = self.find(place, name)?
         {
-            self.remove(place, name, &meta)?;
-            counted = true;
+            counted |= !meta.is_retired();
             size = meta.size;
+            self.remove(place, name, &meta)?;
         }
         if counted && place.is_some() {
             self.put_tombstone(name, digest, size)?;

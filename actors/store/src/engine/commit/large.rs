@@ -104,10 +104,9 @@ impl Group<'_> {
         if let Found::Here(old) = self.find(&place, &begin.name)?
             && !old.quarantined
         {
-            let kept = Kept {
-                meta: (*old).clone(),
-                new: false,
-            };
+            // Large blobs are always durable.
+            self.must_sync |= old.is_retired();
+            let kept = self.keep(&place, &begin.name, &old, begin.word)?;
             return Ok(Some(Begun::Here(Box::new(kept))));
         }
         if self.memory.begun.contains_key(&begin.name) {
@@ -183,7 +182,7 @@ impl Group<'_> {
                 self.put_meta(&place, name, meta.clone())?;
                 Kept { meta, new: true }
             }
-            damaged => self.heal(&place, name, meta, &damaged)?,
+            damaged => self.heal(&place, name, meta, &damaged, *word)?,
         };
         self.batch.delete(id_key(prefix::INTENT, run.blob_id));
         self.must_sync = true;
@@ -200,7 +199,7 @@ impl Group<'_> {
             self.batch.delete(id_key(prefix::INTENT, run.blob_id));
             // Whether it was ingested or not, its bytes count until the file is known to be gone.
             let inner = self.inner;
-            if let Some(place) = inner.place(shard).filter(|place| place.family.owned) {
+            if let Some(place) = inner.place(shard) {
                 self.counters(&place).dead_bytes += run.sealed_size;
             }
             self.note_drop(run);

@@ -16,6 +16,7 @@ mod memtables;
 pub(crate) mod nonces;
 mod op;
 pub(crate) mod queue;
+pub(crate) mod retired;
 pub(crate) mod tombstones;
 pub(crate) mod upkeep;
 

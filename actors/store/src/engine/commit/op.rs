@@ -5,6 +5,7 @@ use super::blobs::{Advance, Delete, Pin, Quarantine, Settle, SmallPut};
 use super::blocks::SetBlock;
 use super::large::{Abandon, Begin, Finish};
 use super::nonces::{ForgetNonces, UseNonce};
+use super::retired::{Expire, Restore, Retire};
 use super::tombstones::{Forget, Renew};
 use super::upkeep::{Collected, Freed, InstallKeyring, Reseal};
 
@@ -19,6 +20,12 @@ pub(crate) enum Op {
     Pin(Pin),
     /// Refuse a blob for good, or stop.
     Block(SetBlock),
+    /// A blob is needed no longer.
+    Retire(Retire),
+    /// It is needed after all.
+    Restore(Restore),
+    /// Delete for good what was retired long enough ago.
+    Expire(Expire),
     /// Flag a blob whose bytes are damaged.
     Quarantine(Quarantine),
     /// Remove outbox entries.
@@ -60,6 +67,8 @@ impl Op {
             | Self::Delete(_)
             | Self::Pin(_)
             | Self::Block(_)
+            | Self::Retire(_)
+            | Self::Restore(_)
             | Self::Begin(_)
             | Self::Finish(_)
             | Self::Abandon(_)
@@ -69,6 +78,7 @@ impl Op {
             | Self::Probe => true,
             Self::Quarantine(_)
             | Self::Advance(_)
+            | Self::Expire(_)
             | Self::Freed(_)
             | Self::Collected(_)
             | Self::Forget(_)
@@ -94,6 +104,9 @@ impl Group<'_> {
             Op::Delete(delete) => self.delete(delete),
             Op::Pin(pin) => self.pin(pin),
             Op::Block(block) => self.set_block(block),
+            Op::Retire(retire) => self.retire(retire),
+            Op::Restore(restore) => self.restore(restore),
+            Op::Expire(expire) => self.expire(expire),
             Op::Quarantine(quarantine) => self.quarantine(quarantine),
             Op::Advance(advance) => self.advance(advance),
             Op::Begin(begin) => self.begin(*begin),

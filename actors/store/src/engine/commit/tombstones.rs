@@ -9,7 +9,7 @@ use super::{Group, Reply};
 use crate::engine::keyring::SealedName;
 use crate::engine::layout::{DEFAULT_FAMILY, name_key, prefix};
 use crate::engine::record::{self, RecordError, Tombstone};
-use crate::engine::state::{failed, now_ms, record_failed};
+use crate::engine::state::{Found, failed, now_ms, record_failed};
 
 /// Forget these tombstones if they are older than `before_ms`.
 #[derive(Debug)]
@@ -106,11 +106,14 @@ impl Group<'_> {
                 continue;
             }
             if let Some(place) = inner.place(inner.shard_of(&tombstone.digest)) {
-                if !place.family.owned {
-                    // It counts in a fingerprint that is not written as long as the shard is not ours.
-                    continue;
+                // An earlier version could leave both in a family that was not ours.
+                let counts = match self.find(&place, name)? {
+                    Found::Here(meta) => !meta.is_retired(),
+                    Found::Absent | Found::Unreadable => false,
+                };
+                if !counts {
+                    self.counters(&place).fingerprint.remove(&tombstone.digest);
                 }
-                self.counters(&place).fingerprint.remove(&tombstone.digest);
             }
             self.delete_tombstone(name);
             forgotten += 1;

@@ -59,10 +59,7 @@ impl Group<'_> {
         }
         self.freed.push(run.blob_id);
         self.batch.delete(id_key(prefix::DROP, run.blob_id));
-        if let Some(place) = shard
-            .and_then(|shard| inner.place(shard))
-            .filter(|place| place.family.owned)
-        {
+        if let Some(place) = shard.and_then(|shard| inner.place(shard)) {
             subtract(&mut self.counters(&place).dead_bytes, run.sealed_size);
         }
         self.when_written(move |inner, written| {
@@ -79,7 +76,7 @@ impl Group<'_> {
             reply,
         } = collected;
         let inner = self.inner;
-        if let Some(place) = inner.place(shard).filter(|place| place.family.owned) {
+        if let Some(place) = inner.place(shard) {
             subtract(&mut self.counters(&place).dead_bytes, bytes);
         }
         self.answer(reply, Ok(()));

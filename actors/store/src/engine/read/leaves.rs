@@ -42,6 +42,10 @@ fn leaves(inner: &Inner, challenge: &Challenge) -> Result<Statement, StoreError>
             located => located?,
         };
         let meta = &located.meta;
+        if meta.is_retired() {
+            // It will go: whoever relies on it would lose a copy.
+            return Err(StoreError::NotFound { cid });
+        }
         if meta.quarantined {
             return Err(StoreError::Damaged { cid });
         }

@@ -22,13 +22,14 @@ fn meta() -> BlobMeta {
         pinned: false,
         quarantined: true,
         sealed_size: 9,
+        retired_until_ms: Some(0x0a0b),
     }
 }
 
 #[test]
 fn metadata_is_laid_out_field_by_field() {
     let expected = [
-        "0001",
+        "0002",
         &"01".repeat(32),
         "0000000000000203",
         "0100000003",
@@ -44,22 +45,45 @@ fn metadata_is_laid_out_field_by_field() {
         "0000000000000009",
         "00000001",
         &"08".repeat(32),
+        "01",
+        "0000000000000a0b",
     ]
     .concat();
     assert_eq!(hex::encode(&**encode(&meta())), expected);
 }
 
 #[test]
+fn records_of_the_first_format_are_read_and_know_nothing_of_retired_blobs() {
+    let needed = BlobMeta {
+        retired_until_ms: None,
+        ..meta()
+    };
+    let mut bytes = encode(&needed).to_vec();
+    assert_eq!(bytes.pop(), Some(0));
+    bytes[1] = 1;
+    assert_eq!(decode::<BlobMeta>(&bytes), Ok(needed));
+    let counters = Counters {
+        blobs: 1,
+        outbox_cursor: 2,
+        ..Counters::default()
+    };
+    let mut bytes = encode(&counters).to_vec();
+    bytes.truncate(bytes.len() - 16);
+    bytes[1] = 1;
+    assert_eq!(decode::<Counters>(&bytes), Ok(counters));
+}
+
+#[test]
 fn a_newer_format_is_refused_and_the_message_says_what_to_do() {
     let mut bytes = encode(&meta()).to_vec();
-    bytes[1] = 2;
+    bytes[1] = 3;
     let error = decode::<BlobMeta>(&bytes).unwrap_err();
     assert_eq!(
         error,
         RecordError::Newer {
             what: "meta",
-            found: 2,
-            known: 1
+            found: 3,
+            known: 2
         }
     );
     assert!(error.to_string().contains("a newer one"), "{error}");
@@ -70,7 +94,7 @@ fn a_newer_format_is_refused_and_the_message_says_what_to_do() {
 #[test]
 fn a_count_of_hashes_that_are_not_there_takes_no_memory() {
     let mut bytes = encode(&meta()).to_vec();
-    let count_at = bytes.len() - 32 - 4;
+    let count_at = bytes.len() - 9 - 32 - 4;
     bytes[count_at..][..4].copy_from_slice(&u32::MAX.to_be_bytes());
     assert_eq!(
         decode::<BlobMeta>(&bytes).unwrap_err(),
@@ -145,7 +169,7 @@ prop_compose! {
     fn any_meta()(
         digest: [u8; 32], size: u64, content_type in text(), file_name in text(), created_ms: u64, id: [u8; 16],
         key: [u8; 32], root: [u8; 32], page_roots in prop::collection::vec(any::<[u8; 32]>(), 0..5),
-        flags: [bool; 3], sealed_size: u64,
+        flags: [bool; 3], sealed_size: u64, retired_until_ms: Option<u64>,
     ) -> BlobMeta {
         BlobMeta {
             digest: Digest::new(digest),
@@ -161,13 +185,15 @@ prop_compose! {
             pinned: flags[1],
             quarantined: flags[2],
             sealed_size,
+            retired_until_ms,
         }
     }
 }
 
 prop_compose! {
-    fn any_counters()(numbers: [u64; 7], fingerprint: [u8; 32]) -> Counters {
-        let [blobs, bytes, sealed_bytes, dead_bytes, quarantined, next_sequence, outbox_cursor] = numbers;
+    fn any_counters()(numbers: [u64; 9], fingerprint: [u8; 32]) -> Counters {
+        let [blobs, bytes, sealed_bytes, dead_bytes, quarantined, next_sequence, outbox_cursor, retired, retired_bytes] =
+            numbers;
         Counters {
             blobs,
             bytes,
@@ -177,6 +203,8 @@ prop_compose! {
             fingerprint: Fingerprint::new(fingerprint),
             next_sequence,
             outbox_cursor,
+            retired,
+            retired_bytes,
         }
     }
 }
@@ -219,8 +247,8 @@ proptest! {
     }
 
     #[test]
-    fn hostile_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), formatted: bool) {
-        let bytes = if formatted { [&[0, 1], &bytes[..]].concat() } else { bytes };
+    fn hostile_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), format in 0u8..4) {
+        let bytes = if format > 0 { [&[0, format], &bytes[..]].concat() } else { bytes };
         let _ = decode::<BlobMeta>(&bytes);
         let _ = decode::<Counters>(&bytes);
         let _ = decode::<OutboxItem>(&bytes);

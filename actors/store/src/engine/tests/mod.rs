@@ -10,6 +10,7 @@ mod leaves;
 mod listing;
 mod nonces;
 mod opening;
+mod retired;
 mod rotation;
 mod sampling;
 mod scrubbing;

@@ -126,6 +126,8 @@ fn count_of(counters: &Counters) -> Count {
         bytes: counters.bytes,
         sealed_bytes: counters.sealed_bytes,
         quarantined: counters.quarantined,
+        retired: counters.retired,
+        retired_bytes: counters.retired_bytes,
         fingerprint: counters.fingerprint,
     }
 }

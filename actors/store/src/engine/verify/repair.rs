@@ -3,7 +3,7 @@
 use rocksdb::{DB, ReadOptions, WriteBatch};
 
 use super::super::keyring::{Keyring, SealedName};
-use super::super::layout::{COUNTERS_KEY, chunk_key, name_key, prefix};
+use super::super::layout::{COUNTERS_KEY, END_VALUE, chunk_key, name_key, prefix};
 use super::super::record::{self, BlobMeta};
 use super::super::rocks::write_options;
 use super::super::scan::Handle;
@@ -75,6 +75,10 @@ pub(super) fn repair(
                 done.rows_removed += 1;
             }
             Action::RemoveRun(id) if complete => runs.push(id),
+            Action::NoteEnd(end) => {
+                batch.put(end.key(), END_VALUE);
+                done.ends_noted += 1;
+            }
             Action::Remove(..) | Action::RemoveRun(_) => {}
         }
     }
@@ -97,6 +101,7 @@ pub(super) fn repair(
         total.released += done.released;
         total.rows_removed += done.rows_removed;
         total.files_removed += done.files_removed;
+        total.ends_noted += done.ends_noted;
     }
     Ok(())
 }

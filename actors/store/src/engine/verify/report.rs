@@ -94,6 +94,10 @@ pub struct Count {
     pub sealed_bytes: u64,
     /// Blobs flagged as damaged.
     pub quarantined: u64,
+    /// Blobs that are needed no longer and not gone yet.
+    pub retired: u64,
+    /// Content bytes of these.
+    pub retired_bytes: u64,
     /// Sum over the set of blobs.
     pub fingerprint: Fingerprint,
 }
@@ -138,6 +142,8 @@ pub struct Repaired {
     pub rows_removed: u64,
     /// Runs of orphaned chunks whose files were removed.
     pub files_removed: u64,
+    /// Retired blobs for which it was noted again when they go.
+    pub ends_noted: u64,
 }
 
 /// What a salvage did.

@@ -15,8 +15,8 @@ use rustix::fs::{CWD, FlockOperation, RenameFlags, fcntl_lock, renameat_with, st
 use super::super::check::Fault;
 use super::super::keyring::{Keyring, KeyringError};
 use super::super::layout::{
-    COUNTERS_KEY, DEFAULT_FAMILY, KEYRING_KEY, ROTATION_KEY, name_key, parse_shard_family, prefix,
-    shard_family,
+    COUNTERS_KEY, DEFAULT_FAMILY, END_VALUE, End, KEYRING_KEY, ROTATION_KEY, name_key,
+    parse_shard_family, prefix, shard_family,
 };
 use super::super::nonces;
 use super::super::open::{self, OpenError, Opened};
@@ -249,22 +249,30 @@ impl Copy<'_> {
 
     fn meta(&mut self, family: &str, blob: &Row, meta: &BlobMeta) -> Result<(), OfflineError> {
         let key = name_key(prefix::META, &blob.name);
+        // It was found whole.
+        let released = BlobMeta {
+            quarantined: false,
+            ..meta.clone()
+        };
         if meta.quarantined {
-            // It was found whole.
-            let released = BlobMeta {
-                quarantined: false,
-                ..meta.clone()
-            };
             let sealed = record::seal(self.keyring, family, &key, &released)?;
             self.put(family, &key, &sealed)?;
         } else {
             self.put(family, &key, &blob.sealed)?;
         }
         self.metadata_waits = true;
-        self.counters.blobs += 1;
-        self.counters.bytes += meta.size;
-        self.counters.sealed_bytes += meta.sealed_size;
-        self.counters.fingerprint.add(&meta.digest);
+        if let Some(at_ms) = meta.retired_until_ms {
+            let number = parse_shard_family(family).ok_or_else(|| OfflineError::NoFamily {
+                family: family.to_owned(),
+            })?;
+            let end = End {
+                at_ms,
+                shard: number,
+                name: blob.name,
+            };
+            self.batch.put(end.key(), END_VALUE);
+        }
+        self.counters.count(&released);
         Ok(())
     }
 

@@ -1,4 +1,5 @@
-//! Dropping the families of shards that this node no longer keeps: the only way a family goes.
+//! Dropping the families of shards that this node no longer keeps, with what is in them. Only those that
+//! have become empty go by themselves.
 
 use std::collections::BTreeSet;
 

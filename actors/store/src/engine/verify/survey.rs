@@ -8,7 +8,9 @@ use rocksdb::DB;
 use super::super::blob_files;
 use super::super::check::{Fault, check_small};
 use super::super::keyring::{Keyring, KeyringError, SealedName};
-use super::super::layout::{chunk_key, name_key, parse_id_key, parse_name_key, prefix};
+use super::super::layout::{
+    DEFAULT_FAMILY, End, chunk_key, name_key, parse_id_key, parse_name_key, prefix,
+};
 use super::super::record::{self, BlobMeta, Counters, Layout, RecordError};
 use super::super::scan::{Go, Handle, Span};
 use super::super::seal::{self, BlobId};
@@ -42,6 +44,8 @@ pub(super) enum Action {
     Remove(Vec<u8>, u64),
     /// Remove the files of these chunks.
     RemoveRun(BlobId),
+    /// Note when this retired blob goes.
+    NoteEnd(End),
 }
 
 /// A family looked through.
@@ -273,11 +277,8 @@ impl<'a> Survey<'a> {
         whole: Result<(), Fault>,
     ) {
         let counters = &mut family.counters;
-        counters.blobs += 1;
-        counters.bytes += meta.size;
-        counters.sealed_bytes += meta.sealed_size;
-        counters.quarantined += u64::from(meta.quarantined);
-        counters.fingerprint.add(&meta.digest);
+        counters.count(meta);
+        self.expect_end(family, name, meta);
         if meta.layout == Layout::Large {
             let chunks = seal::chunk_count(meta.size).unwrap_or(u32::MAX);
             family.large.insert(meta.blob_id, chunks);
@@ -317,6 +318,23 @@ impl<'a> Survey<'a> {
             blobs: self.report.blobs,
             bytes: self.report.bytes,
         });
+    }
+
+    /// A retired blob has a note of when it goes, or it would stay for good.
+    fn expect_end(&mut self, family: &mut Family<'_>, name: &SealedName, meta: &BlobMeta) {
+        let Some(at_ms) = meta.retired_until_ms else {
+            return;
+        };
+        let end = End {
+            at_ms,
+            shard: family.shard.get(),
+            name: *name,
+        };
+        if !matches!(self.db.get_pinned(end.key()), Ok(Some(_))) {
+            let cause = "a retired blob has no note of its end".to_owned();
+            self.bad_record(DEFAULT_FAMILY, "ends", cause);
+            family.actions.push(Action::NoteEnd(end));
+        }
     }
 
     /// What is wrong with a blob, and in which file.
