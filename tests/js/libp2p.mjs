@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import { noise } from '@chainsafe/libp2p-noise'
 import { yamux } from '@chainsafe/libp2p-yamux'
 import { circuitRelayServer, circuitRelayTransport } from '@libp2p/circuit-relay-v2'
-import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
+import { generateKeyPair, generateKeyPairFromSeed } from '@libp2p/crypto/keys'
 import { gossipsub } from '@libp2p/gossipsub'
 import { identify } from '@libp2p/identify'
 import { kadDHT, passthroughMapper } from '@libp2p/kad-dht'
@@ -26,7 +26,7 @@ const HEARD_LIMIT = 2000
 // no topics), `dht` (false: none), `window` (most bytes of a stream's receive window).
 export async function node ({ listen = [], seed, relay = false, subscribe = true, dht = true, window, agent = 'bytecave-js/1.0.0' }) {
   const privateKey = seed == null
-    ? undefined
+    ? await generateKeyPair('Ed25519')
     : await generateKeyPairFromSeed('Ed25519', createHash('sha256').update(`peer ${seed}`).digest())
   const libp2p = await createLibp2p({
     privateKey,
@@ -68,7 +68,7 @@ export async function node ({ listen = [], seed, relay = false, subscribe = true
     libp2p.services.pubsub.subscribe(BROADCAST)
   }
   await libp2p.start()
-  return { libp2p, lost, heard }
+  return { libp2p, privateKey, lost, heard }
 }
 
 function parsed (data) {

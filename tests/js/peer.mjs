@@ -16,7 +16,7 @@ const END_MS = 15_000
 run(async options => {
   const network = await node(options)
   const { libp2p } = network
-  const served = options.serve ? await serveProtocols(libp2p, options.serve === true ? {} : options.serve) : {}
+  const served = options.serve ? await serveProtocols(libp2p, network.privateKey, options.serve === true ? {} : options.serve) : {}
   const held = []
 
   const open = async (peer, protocol, fully = false) => {

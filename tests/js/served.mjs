@@ -11,17 +11,19 @@ const ENDLESS_BYTES = 256 * 1024 * 1024
 const STREAMS = 32
 
 // `more` are fields that info gives beside those of an existing node; with `current` among them it is a node of the
-// current version too, and serves the streams of streams.mjs.
-export async function serveProtocols (libp2p, { current = false, ...more } = {}) {
+// current version too, and serves the streams of streams.mjs; `privateKey` is the peer's.
+export async function serveProtocols (libp2p, privateKey, { current = false, ...more } = {}) {
   // cid → { bytes, mimeType, lie }
   const blobs = new Map()
   // Every request that came, by protocol; long fields told by size and hash.
   const asked = []
+  // Where the bytes come from of blobs that this peer only passes on.
+  let source = null
   const started = Date.now()
   const peerId = libp2p.peerId.toString()
   const publicKey = '0x' + Buffer.from(libp2p.peerId.publicKey.raw).toString('hex')
 
-  const sizes = () => [...blobs.values()].reduce((sum, { bytes }) => sum + bytes.length, 0)
+  const sizes = () => [...blobs.values()].reduce((sum, { bytes }) => sum + (bytes?.length ?? 0), 0)
   const health = () => ({
     peerId,
     status: 'healthy',
@@ -47,7 +49,7 @@ export async function serveProtocols (libp2p, { current = false, ...more } = {})
   }
   const blob = ({ cid }) => {
     const found = blobs.get(cid)
-    if (found == null) {
+    if (found == null || found.lie === 'passed on') {
       return { success: false, error: 'Blob not found' }
     }
     const { bytes, mimeType } = found
@@ -102,7 +104,7 @@ export async function serveProtocols (libp2p, { current = false, ...more } = {})
   await handle('retrieve', blob)
   await handle('replicate', replicate)
   if (current) {
-    await serveStreams(libp2p, blobs, asked)
+    await serveStreams(libp2p, blobs, asked, { privateKey, source: () => source })
   }
 
   return {
@@ -115,6 +117,8 @@ export async function serveProtocols (libp2p, { current = false, ...more } = {})
       return { cid, size: bytes.length }
     },
     forget: ({ cid }) => blobs.delete(cid),
+    // From now on copies are taken and not kept, and proved with what the node at this URL gives.
+    passOn: ({ url }) => { source = url },
     // What was asked of this node, of one protocol or all.
     asked: ({ name }) => asked.filter(one => name == null || one.name === name)
   }

@@ -1,14 +1,15 @@
-// The streams between nodes of the current version: retrieve and replicate 2.0.0 and sync 1.0.0, as an honest peer
+// The streams between nodes of the current version: retrieve and replicate 2.0.0, sync and proof 1.0.0, as an honest peer
 // speaks them and as a liar does. A header is u32 big-endian length and a CBOR map (see HEADER), the bytes follow in
 // pieces of u32 big-endian length each.
-import { createHash } from 'node:crypto'
 import { pause } from './commands.mjs'
 import { decode, encode } from './cbor.mjs'
 import { cidOf, content } from './content.mjs'
 import { Reader, write } from './frames.mjs'
+import { rootOf } from './proof-verifier.mjs'
+import { prove } from './prover.mjs'
 
-export const STREAMS = ['/bytecave/retrieve/2.0.0', '/bytecave/replicate/2.0.0', '/bytecave/sync/1.0.0']
-const HEADER = { refused: 0, words: 1, cid: 2, from: 3, len: 4, size: 5, root: 6, type: 7, word: 8 }
+export const STREAMS = ['/bytecave/retrieve/2.0.0', '/bytecave/replicate/2.0.0', '/bytecave/sync/1.0.0', '/bytecave/proof/1.0.0']
+const HEADER = { refused: 0, words: 1, cid: 2, from: 3, len: 4, size: 5, root: 6, type: 7, word: 8, nonce: 9, count: 10 }
 const NOT_FOUND = 1
 const WORD = { send: 1, alreadyStored: 2, stored: 3 }
 const PIECE = 256 * 1024
@@ -53,28 +54,13 @@ async function readPieces (reader, count) {
   return Buffer.concat(parts)
 }
 
-// The Merkle tree hash of RFC 9162 over leaves of 1024 bytes.
-export function rootOf (bytes) {
-  const sha256 = (...parts) => parts.reduce((hash, part) => hash.update(part), createHash('sha256')).digest()
-  let level = []
-  for (let at = 0; at === 0 || at < bytes.length; at += 1024) {
-    level.push(sha256(Buffer.from([0]), bytes.subarray(at, at + 1024)))
-  }
-  const tree = nodes => {
-    if (nodes.length === 1) return nodes[0]
-    let split = 1
-    while (split * 2 < nodes.length) split *= 2
-    return sha256(Buffer.from([1]), tree(nodes.slice(0, split)), tree(nodes.slice(split)))
-  }
-  return tree(level)
-}
-
 const flipped = bytes => Buffer.from(bytes.map(byte => byte ^ 1))
 
 // Serves the streams. `blobs` are those of served.mjs; a `lie` of theirs counts here too: 'wrong bytes', 'late wrong
 // bytes' (the last piece only), 'short', 'long', 'endless', 'wrong size', 'wrong root', 'cut off', 'silent', 'lost' (is
-// listed and not given).
-export async function serveStreams (libp2p, blobs, asked) {
+// listed and not given). Blobs with the lie 'passed on' are not kept: their proofs are made of what the node at the URL
+// `source` gives at that moment.
+export async function serveStreams (libp2p, blobs, asked, { privateKey, source }) {
   const open = new Set()
   const handle = (name, answer) => libp2p.handle(name, async (stream, connection) => {
     const reader = new Reader(stream)
@@ -94,7 +80,7 @@ export async function serveStreams (libp2p, blobs, asked) {
     const cid = request.cid.toString('hex')
     asked.push({ name: 'retrieve/2.0.0', from, request: { cid, from: request.from ?? 0 } })
     const found = blobs.get(cid)
-    if (found == null || found.lie === 'lost') {
+    if (found == null || found.lie === 'lost' || found.lie === 'passed on') {
       return write(stream, headerFrame({ refused: NOT_FOUND, words: 'Blob not found' }))
     }
     const { bytes, mimeType, lie } = found
@@ -134,7 +120,7 @@ export async function serveStreams (libp2p, blobs, asked) {
     }
     await write(stream, headerFrame({ word: WORD.send }))
     const bytes = await readPieces(reader, size)
-    blobs.set(name, { bytes, mimeType: type })
+    blobs.set(name, source() == null ? { bytes, mimeType: type } : { bytes: null, lie: 'passed on' })
     await write(stream, headerFrame({ word: WORD.stored }))
   })
 
@@ -146,6 +132,24 @@ export async function serveStreams (libp2p, blobs, asked) {
     const answers = { 0: [0, true], 1: [1, []], 2: [2, []], 3: [3, ranges], 4: [4, 0] }
     await write(stream, framed(encode(answers[kind])))
   })
+
+  await handle(STREAMS[3], async (stream, reader, from) => {
+    const { cid, nonce, count } = await headerOf(reader)
+    const name = cid.toString('hex')
+    asked.push({ name: 'proof/1.0.0', from, request: { cid: name, count } })
+    const found = blobs.get(name)
+    const content = found?.lie === 'passed on' ? await fetched(name) : found?.bytes
+    if (content == null || found.lie === 'lost') {
+      return write(stream, headerFrame({ refused: NOT_FOUND, words: 'Blob not found' }))
+    }
+    const shown = found.lie === 'wrong bytes' ? flipped(content) : content
+    await write(stream, framed(await prove(shown, { digest: cid, nonce, count }, privateKey)))
+  })
+
+  async function fetched (name) {
+    const response = await fetch(`${source()}/retrieve/${name}`)
+    return response.ok ? Buffer.from(await response.arrayBuffer()) : null
+  }
 }
 
 // Commands of a peer that asks by these streams; `open` gives a stream to a node.

@@ -29,11 +29,11 @@ use crate::memory::BodyMemory;
 const SYNC_PER_SECOND: u32 = 20;
 /// The same at once: a reconciliation of one large shard in one go.
 const SYNC_BURST: u32 = 200;
-/// Challenges of one peer, a second on average. Each has up to 32 leaves read here; an auditor asks for
-/// a few in a minute. Too low and it takes a busy node for one that has much to hide.
-const PROOFS_PER_SECOND: u32 = 4;
+/// Challenges of one peer that are read, a second on average. How many are answered is a setting of the
+/// prover's; this bounds what reaches it.
+const PROOFS_PER_SECOND: u32 = 50;
 /// The same at once.
-const PROOFS_BURST: u32 = 32;
+const PROOFS_BURST: u32 = 200;
 /// How many requests over the streams between nodes of this program count as one: they carry bytes as they are, and
 /// copying a shard is thousands of them.
 const STREAMS_PER_REQUEST: u32 = 10;

@@ -280,7 +280,7 @@ async fn nobody_challenges_without_end() {
         }
     };
     assert_eq!(refused, SwarmError::Busy { peer });
-    assert!(answered >= 32, "a burst passes: {answered}");
+    assert!(answered >= 200, "a burst passes: {answered}");
 }
 
 #[actix::test]
