@@ -179,7 +179,7 @@ async function gasTable (chain, verifier) {
     for (const count of [1, 4]) {
       const { question, proof } = new Uniform(size).proof(count)
       const data = verifier.data('verify', inputOf(question, proof))
-      const receipt = await chain.send({ to: verifier.address, data, gas: '0x1000000' })
+      const receipt = await chain.send({ to: verifier.address, data })
       const { structLogs: steps } = await chain.rpc('debug_traceTransaction', receipt.transactionHash, {
         disableStorage: true, disableMemory: true, disableStack: true
       })
@@ -199,7 +199,7 @@ async function gasTable (chain, verifier) {
 }
 
 async function main (how) {
-  const chain = await Chain.start()
+  const chain = await Chain.start({ traced: true })
   const verifier = await chain.deploy('ProofVerifier')
   if (how === 'judge') {
     const asked = readJson(readFileSync(0, 'utf8'))
