@@ -186,7 +186,7 @@ fn reseal(
 fn retire(inner: &Inner) -> Result<(), StoreError> {
     let keyring = inner.keyring();
     let mut retired = (*keyring).clone();
-    // Families that are not ours are never written, and an intent that is under way is not touched.
+    // Families that are not ours are left as they are, and so is an intent that is under way.
     let foreign = inner.all_families().any(|family| !family.owned);
     let intents = inner
         .rows(

@@ -1,5 +1,5 @@
-//! Families of shards that the configuration no longer names: read, never written, and dropped only
-//! when told to.
+//! Families of shards that the configuration no longer names: nothing comes to them, and what is in
+//! them is dropped only when told to.
 
 use bytecave_core::{BlobCid, ShardRange, ShardSet};
 use bytecave_messages::store::StoreError;

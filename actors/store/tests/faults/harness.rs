@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytecave_core::{BlobCid, Digest, Fingerprint, ShardCount, ShardId, ShardSet};
 use bytecave_messages::body::{BlobBody, BodyError};
 #[cfg(feature = "failpoints")]
-use bytecave_messages::store::BlobInfo;
+use bytecave_messages::store::{BlobInfo, Standing};
 use bytecave_messages::store::{
     Foreign, InTransit, NewBlob, StoreError, Stored, TransitHold, Word,
 };
@@ -134,6 +134,23 @@ impl Store {
     pub(crate) fn use_nonce(&self, engine: &Engine, key: Digest) -> bool {
         let used = engine.use_nonce(key, u64::MAX);
         self.runtime.block_on(used).unwrap()
+    }
+
+    /// Has a blob count as absent, and kept for so long.
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn retire(&self, engine: &Engine, cid: BlobCid, keep_for: Duration) -> bool {
+        self.runtime.block_on(engine.retire(cid, keep_for)).unwrap()
+    }
+
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn restore(&self, engine: &Engine, cid: BlobCid) -> bool {
+        self.runtime.block_on(engine.restore(cid)).unwrap()
+    }
+
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn standing(&self, engine: &Engine, cid: BlobCid) -> Standing {
+        let standings = self.runtime.block_on(engine.check(vec![cid.digest()]));
+        standings.unwrap()[0]
     }
 
     pub(crate) fn collect_garbage(&self, engine: &Engine) -> Result<(), StoreError> {

@@ -7,6 +7,8 @@
 mod a_crash_at_any_step_loses_nothing;
 #[cfg(feature = "failpoints")]
 mod a_crash_leaves_nothing_in_transit_and_no_block_undone;
+#[cfg(feature = "failpoints")]
+mod a_crash_leaves_retired_blobs_as_they_were_answered;
 mod a_damaged_database_is_salvaged;
 mod a_full_disk_refuses_and_recovers;
 mod a_wrong_count_is_repaired;

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use bytecave_core::Fingerprint;
 use proptest::prelude::*;
 
 use super::super::secret::UnlockSecret;
