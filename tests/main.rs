@@ -15,6 +15,7 @@ mod architecture;
 mod bad_requests_are_refused_with_a_reason;
 mod bad_settings_stop_the_start;
 mod browsers_store_through_a_relay;
+mod contracts_keep_their_word;
 mod copies_are_where_they_belong;
 #[cfg(feature = "failpoints")]
 mod crash_points_lose_nothing;

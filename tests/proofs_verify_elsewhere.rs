@@ -1,32 +1,11 @@
 //! Proofs are checked by programs that share no code with the node: a verifier in JavaScript that was
-//! written from docs/proofs.md alone, and the contract, compiled again and run on a chain of its own.
-
-use std::io::Write;
-use std::process::{Command, Stdio};
+//! written from docs/proofs.md alone, and the contract, run on a chain of its own.
 
 use serde_json::{Value, json};
 
 use crate::harness::client::Request;
-use crate::harness::js::runtime;
-use crate::harness::{Ended, Home, content, repository};
-
-/// Runs a program of `tests/js` to its end. The programs end by themselves when what they talk to hangs.
-#[track_caller]
-fn run(args: &[&str], stdin: &str) -> Ended {
-    let mut child = Command::new(runtime())
-        .current_dir(repository().join("tests/js"))
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut to = child.stdin.take().unwrap();
-    // One that fails before it has read everything says why on its standard error.
-    let _ = to.write_all(stdin.as_bytes());
-    drop(to);
-    Ended::from(child.wait_with_output().unwrap())
-}
+use crate::harness::js::run;
+use crate::harness::{Home, content, repository};
 
 fn vectors() -> Value {
     let file = repository().join("tests/vectors/proof-vectors.json");
@@ -52,15 +31,6 @@ fn by_a_verifier_written_from_the_page_alone() {
         );
     }
     assert!(said.contains("the example of the page"), "{said}");
-}
-
-#[test]
-fn the_contract_compiles_to_the_bytes_that_are_checked_in() {
-    let said = run(&["contracts.mjs", "check"], "").well().stdout;
-    assert!(
-        said.lines().any(|line| line == "ProofVerifier the same"),
-        "{said}"
-    );
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{PATIENCE, content, repository};
+use super::{Ended, PATIENCE, content, repository};
 
 /// What a command gave: its result, or why it failed.
 type Outcome = Result<Value, String>;
@@ -72,6 +72,25 @@ pub(crate) fn runtime() -> PathBuf {
     } else {
         PathBuf::from("node")
     }
+}
+
+/// Runs a program of `tests/js` to its end, with this on its standard input. The programs end by themselves
+/// when what they talk to hangs.
+#[track_caller]
+pub(crate) fn run(args: &[&str], stdin: &str) -> Ended {
+    let mut child = Command::new(runtime())
+        .current_dir(repository().join("tests/js"))
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut to = child.stdin.take().unwrap();
+    // One that fails before it has read everything says why on its standard error.
+    let _ = to.write_all(stdin.as_bytes());
+    drop(to);
+    Ended::from(child.wait_with_output().unwrap())
 }
 
 impl Js {
