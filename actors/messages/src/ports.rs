@@ -13,7 +13,7 @@ use actix::{Message, Recipient};
 
 use crate::lifecycle::{PartChanged, Stop};
 use crate::proof::{PossessionWanted, ProofError};
-use crate::replicator::{FetchError, PlaceError, ReplicatorChanged};
+use crate::replicator::{FetchError, PlaceError, PlanError, ReplicatorChanged};
 use crate::store::{BlobStored, StoreChanged, StoreError};
 use crate::swarm::{
     InboundChallenge, InboundHaveList, InboundReplica, InboundRetrieve, InboundStore, InboundSync,
@@ -129,7 +129,9 @@ macro_rules! unavailable {
         }
     )+};
 }
-unavailable!(StoreError, SwarmError, FetchError, PlaceError, ProofError);
+unavailable!(
+    StoreError, SwarmError, FetchError, PlaceError, PlanError, ProofError
+);
 
 /// Sends and awaits the answer. The bound on what waits is the permit inside the message.
 #[expect(

@@ -4,6 +4,8 @@
 //! outbox, and of what peers and relays want by the `Inbound…` events of [`crate::swarm`]: it decides
 //! who holds which shard, what is taken from whom and what is given.
 
+mod plan;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +18,8 @@ use crate::body::BlobBody;
 use crate::budget::{Full, Permit};
 use crate::cancel::Cancelled;
 use crate::store::{ByteRange, InTransit};
+
+pub use plan::{ApplyShardPlan, GetShardPlan, MoveHolder, PlanError, ShardMove, ShardPlan};
 
 /// Why a blob could not be had from the network.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -14,12 +14,11 @@ use std::time::Duration;
 
 use actix::Recipient;
 use bytecave_core::{BlobCid, Digest, PeerId, ShardCount, ShardId};
-use bytecave_messages::ports::notify;
 use bytecave_messages::proof::{
     AuditCause, AuditRecord, ChallengeOpened, Outcome, PossessionWanted,
 };
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::conduct::Deed;
 use crate::placement::Unproved;
@@ -35,6 +34,9 @@ pub(crate) const PASSES: u64 = 20;
 /// Time after which a question that nobody answered is asked again, and how often.
 const ASK_EVERY: Duration = Duration::from_mins(2);
 const ASKS_MAX: u32 = 4;
+/// Waiting for room in the mailbox of whoever finds out, and how often.
+const FULL_WAIT: Duration = Duration::from_millis(250);
+const FULL_MAX: u32 = 120;
 /// Answers that wait for whoever asked: all but the last are of no use to it.
 const ANSWERS: usize = 4;
 
@@ -205,9 +207,12 @@ impl Audits {
         state.unsupported.retain(|peer| knows(peer));
     }
 
-    /// Wants to know whether `peer` holds a blob; the answer comes as the end of an audit, or not.
-    pub(crate) fn want(&self, peer: PeerId, cid: BlobCid) {
-        notify(&self.0.possession, &PossessionWanted { peer, cid });
+    /// Wants to know whether `peer` holds a blob; the answer comes as the end of an audit, or not. Whether
+    /// that was heard.
+    pub(crate) fn want(&self, peer: PeerId, cid: BlobCid) -> bool {
+        let wanted = PossessionWanted { peer, cid };
+        let mut heard = self.0.possession.iter();
+        heard.all(|possession| possession.try_send(wanted).is_ok())
     }
 
     /// Whether `peer` proves that it holds a blob, by a question that was asked at `since_ms` or later
@@ -216,7 +221,12 @@ impl Audits {
         let (sender, mut heard) = mpsc::channel(ANSWERS);
         let _asking = Asking::begin(self, (peer, cid.digest()), sender);
         for _ in 0..ASKS_MAX {
-            self.want(peer, cid);
+            for _ in 0..FULL_MAX {
+                if self.want(peer, cid) {
+                    break;
+                }
+                sleep(FULL_WAIT).await;
+            }
             let again_at = Instant::now() + ASK_EVERY;
             while let Ok(Some(record)) = timeout_at(again_at, heard.recv()).await {
                 let asked_ms = record.at_ms.saturating_sub(record.took_ms);

@@ -10,7 +10,7 @@
 //! number at a time and at a bounded rate, from those who have it in rotation ([`repair`]). So when
 //! a node is lost, the others do not fall over the one that takes its place, and nobody has to be
 //! elected to help it. What a peer lacks is only offered to it ([`offers`]). What is damaged here is fetched in the
-//! same way ([`damage`]).
+//! same way ([`damage`]). Copies that are needed no longer are let go when others have proved theirs ([`trim`]).
 //!
 //! A deletion is its node's own: what was deleted or blocked there counts as present, is neither asked
 //! for nor given, and stays so while a peer has it.
@@ -26,10 +26,12 @@ mod compare;
 mod damage;
 mod exchange;
 mod follow;
+mod handover;
 mod keyed;
 mod listings;
 mod offers;
 mod pace;
+mod plan;
 mod queue;
 mod ranges;
 mod repair;
@@ -38,6 +40,7 @@ mod schedule;
 mod shared;
 mod state;
 mod tallies;
+mod trim;
 mod view;
 
 use std::path::PathBuf;
@@ -45,7 +48,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytecave_config::Replication;
 use bytecave_messages::ports::{StorePort, SwarmPort};
-use bytecave_messages::replicator::ReplicatorSnapshot;
+use bytecave_messages::replicator::{ApplyShardPlan, PlanError, ReplicatorSnapshot, ShardPlan};
 use bytecave_messages::swarm::{Admission, InboundSync};
 use tokio::task::JoinSet;
 
@@ -102,6 +105,16 @@ impl Reconciler {
         answers::answer(&self.shared, asked).await;
     }
 
+    /// What stands here that other nodes hold.
+    pub(crate) fn plan(&self) -> Result<ShardPlan, PlanError> {
+        plan::plan(&self.shared)
+    }
+
+    /// Hands shards of the plan over.
+    pub(crate) async fn apply(self, order: ApplyShardPlan) -> Result<ShardPlan, PlanError> {
+        plan::apply(&self.shared, &order.shards).await
+    }
+
     /// How copies are.
     pub(crate) fn snapshot(&self, outbox: u64) -> ReplicatorSnapshot {
         view::snapshot(&self.shared, outbox)
@@ -126,6 +139,7 @@ async fn run(shared: Arc<Shared>) {
     tasks.spawn(follow::run(Arc::clone(&shared)));
     tasks.spawn(repair::run(Arc::clone(&shared)));
     tasks.spawn(damage::run(Arc::clone(&shared)));
+    tasks.spawn(trim::run(Arc::clone(&shared)));
     tasks.spawn(rounds::run(shared, schedule));
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Recipient};
-use bytecave_core::BlobCid;
+use bytecave_core::{BlobCid, ShardId};
 
 use super::ask;
 use crate::budget::{Budget, Share};
 use crate::cancel::cancellation;
 use crate::replicator::{
-    BlobFacts, BytesAt, FetchBlob, FetchError, FetchedBlob, PlaceBlob, PlaceError, Placed,
+    ApplyShardPlan, BlobFacts, BytesAt, FetchBlob, FetchError, FetchedBlob, GetShardPlan,
+    PlaceBlob, PlaceError, Placed, PlanError, ShardPlan,
 };
 use crate::store::ByteRange;
 
@@ -21,19 +22,30 @@ pub struct ReplicatorPort {
     budget: Budget,
     fetch: Recipient<FetchBlob>,
     place: Recipient<PlaceBlob>,
+    plan: Recipient<GetShardPlan>,
+    apply: Recipient<ApplyShardPlan>,
 }
 
 impl ReplicatorPort {
     /// The port of whoever handles the replicator's messages, within `budget`.
     pub fn new<A>(address: &Addr<A>, budget: Budget) -> Self
     where
-        A: Actor + Handler<FetchBlob> + Handler<PlaceBlob>,
-        A::Context: ToEnvelope<A, FetchBlob> + ToEnvelope<A, PlaceBlob>,
+        A: Actor
+            + Handler<FetchBlob>
+            + Handler<PlaceBlob>
+            + Handler<GetShardPlan>
+            + Handler<ApplyShardPlan>,
+        A::Context: ToEnvelope<A, FetchBlob>
+            + ToEnvelope<A, PlaceBlob>
+            + ToEnvelope<A, GetShardPlan>
+            + ToEnvelope<A, ApplyShardPlan>,
     {
         Self {
             budget,
             fetch: address.clone().recipient(),
             place: address.clone().recipient(),
+            plan: address.clone().recipient(),
+            apply: address.clone().recipient(),
         }
     }
 
@@ -74,6 +86,22 @@ impl ReplicatorPort {
             permit,
         };
         ask(&self.place, message).await?
+    }
+
+    /// The shards with blobs here that other nodes hold.
+    pub async fn shard_plan(&self, share: Share) -> Result<ShardPlan, PlanError> {
+        let permit = self.budget.try_acquire(share, "shard_plan")?;
+        ask(&self.plan, GetShardPlan { permit }).await?
+    }
+
+    /// Hands these shards of the plan over.
+    pub async fn apply_shard_plan(
+        &self,
+        share: Share,
+        shards: Vec<ShardId>,
+    ) -> Result<ShardPlan, PlanError> {
+        let permit = self.budget.try_acquire(share, "apply_shard_plan")?;
+        ask(&self.apply, ApplyShardPlan { shards, permit }).await?
     }
 }
 

@@ -4,7 +4,8 @@
 use actix::{Handler, ResponseFuture};
 use bytecave_messages::proof::{AuditFinished, ChallengeOpened};
 use bytecave_messages::replicator::{
-    FetchBlob, FetchError, FetchedBlob, PlaceBlob, PlaceError, Placed,
+    ApplyShardPlan, FetchBlob, FetchError, FetchedBlob, GetShardPlan, PlaceBlob, PlaceError,
+    Placed, PlanError, ShardPlan,
 };
 use bytecave_messages::swarm::{
     InboundHaveList, InboundReplica, InboundRetrieve, InboundStore, InboundSync,
@@ -63,6 +64,22 @@ impl Handler<PlaceBlob> for ReplicatorActor {
 
     fn handle(&mut self, wanted: PlaceBlob, _: &mut Self::Context) -> Self::Result {
         Box::pin(self.placer.clone().place(wanted))
+    }
+}
+
+impl Handler<GetShardPlan> for ReplicatorActor {
+    type Result = Result<ShardPlan, PlanError>;
+
+    fn handle(&mut self, _: GetShardPlan, _: &mut Self::Context) -> Self::Result {
+        self.reconciler.plan()
+    }
+}
+
+impl Handler<ApplyShardPlan> for ReplicatorActor {
+    type Result = ResponseFuture<Result<ShardPlan, PlanError>>;
+
+    fn handle(&mut self, order: ApplyShardPlan, _: &mut Self::Context) -> Self::Result {
+        Box::pin(self.reconciler.clone().apply(order))
     }
 }
 

@@ -7,7 +7,7 @@ use bytecave_core::BlobCid;
 use bytecave_messages::budget::{Budget, Share};
 use bytecave_messages::ports::{ReplicatorPort, ask, hand_on};
 use bytecave_messages::proof::{AuditFinished, ChallengeOpened, Outcome};
-use bytecave_messages::replicator::{BlobFacts, BytesAt, ReplicatorSnapshot};
+use bytecave_messages::replicator::{BlobFacts, BytesAt, PlanError, ReplicatorSnapshot};
 use bytecave_messages::store::StoreCondition;
 use bytecave_messages::swarm::{
     Admission, Answer, InboundReplica, InboundRetrieve, Offer, Origin, Refusal, ReplicaBody,
@@ -317,6 +317,24 @@ async fn what_audits_find_is_held_for_and_against_peers() {
     let shard = latest.shards.iter().find(|it| it.shard.get() == 3).unwrap();
     let reason = format!("peer {} failed an audit of 1 blob", peer(2));
     assert_eq!(shard.reason, Some(reason));
+}
+
+#[actix::test]
+async fn shards_are_handed_over_by_plan() {
+    tokio::time::pause();
+    let node = Node::start(true, false);
+    let (port, budget) = node.port();
+    let get = || port.shard_plan(Share::Client);
+    assert_eq!(get().await, Err(PlanError::Unavailable), "nobody plans");
+    let get = || port.shard_plan(Share::Client);
+    assert_eq!(get().await, Err(PlanError::NotYet));
+    node.tell_facts().await;
+    let plan = get().await.unwrap();
+    assert_eq!((plan.factor, plan.hold, plan.shards.len()), (3, 86_400, 0));
+    let shard = count().shard(3).unwrap();
+    let held = port.apply_shard_plan(Share::Client, vec![shard]).await;
+    assert_eq!(held, Err(PlanError::NotInPlan { shard }));
+    assert_eq!(budget.snapshot().depth, 0);
 }
 
 #[actix::test]

@@ -115,7 +115,7 @@ impl Failed {
         let copy = Copy {
             since_ms,
             ask_ms: since_ms.min(now_ms).saturating_add(FIRST_WAIT_MS),
-            asked: 0,
+            asked: 1,
         };
         self.insert(peer, digest, copy);
     }

@@ -188,7 +188,7 @@ async fn a_question_is_answered_by_what_was_asked_after_it() {
     let tell = |outcome, at_ms, after: u64| {
         let (audits, record) = (audits.clone(), record(1, cid(), outcome, at_ms));
         tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_secs(after)).await;
+            sleep(Duration::from_secs(after)).await;
             audits.finished(&Arc::new(record), true, at_ms);
         })
     };

@@ -49,6 +49,8 @@ struct Store {
     blocked: BTreeSet<Digest>,
     /// What was let go, and for how long it is kept.
     retired: BTreeMap<BlobCid, (BlobInfo, Bytes, Duration)>,
+    /// Shards from this one on are kept no more; none of the fakes' that are.
+    given_up_from: Option<u64>,
 }
 
 struct StoreFake {
@@ -380,7 +382,11 @@ impl Handler<ListBlobs> for StoreFake {
                 Some(cursor) => cid.digest().as_bytes() > &cursor.after,
                 None => true,
             };
-            let mut rest = state.blobs.values().filter(|(info, _)| behind(&info.cid));
+            let of_shard = |info: &BlobInfo| list.shard.is_none_or(|shard| shard == info.shard);
+            let mut rest = state
+                .blobs
+                .values()
+                .filter(|(info, _)| behind(&info.cid) && of_shard(info));
             let blobs: Vec<BlobInfo> = rest
                 .by_ref()
                 .take(list.limit)

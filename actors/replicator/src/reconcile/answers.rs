@@ -12,9 +12,11 @@ use bytecave_messages::sync::{
     ListedDigest, RangeSketch, SYNC_DIGESTS_MAX, SYNC_SHARDS_MAX, SyncAnswer, SyncRequest,
 };
 
+use tokio::time::Instant;
+
 use super::listings::KEPT;
 use super::shared::Shared;
-use super::{aside, compare, ranges, repair};
+use super::{aside, compare, ranges, repair, trim};
 use crate::conduct::Deed;
 use crate::facts::StoreFacts;
 use crate::refuse::refusal;
@@ -218,6 +220,11 @@ async fn offered(
     let looked_up = u64::try_from(digests.len()).unwrap_or(u64::MAX);
     if !shared.rates.allow(&from, looked_up) {
         return Err(Refusal::Busy);
+    }
+    if !shared.holds(shard) {
+        // It knows of somebody that does not have what it should: this node is to stand in.
+        let until = shared.interval() * trim::LEFT_ALONE_INTERVALS;
+        shared.handover.leave_alone(shard, Instant::now() + until);
     }
     let mut wanted = 0;
     for page in digests.chunks(LIST_LIMIT) {

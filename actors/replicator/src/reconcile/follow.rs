@@ -32,8 +32,12 @@ pub(super) async fn run(shared: Arc<Shared>) {
         if saved.elapsed() >= SAVE_EVERY {
             saved = Instant::now();
             let steps = shared.conduct_steps();
-            let audited = shared.audits().take_changed();
-            if shared.board().take_changed() || audited || steps != written {
+            let news = [
+                shared.board().take_changed(),
+                shared.audits().take_changed(),
+                shared.handover.take_changed(),
+            ];
+            if news.contains(&true) || steps != written {
                 written = steps;
                 shared.save().await;
             }
@@ -60,7 +64,8 @@ async fn ask_again(shared: &Shared) {
     };
     for ((peer, digest), (_, standing)) in due.into_iter().zip(standings) {
         match standing {
-            Standing::Here => shared.audits().want(peer, BlobCid::from_digest(digest)),
+            // Not heard, it is wanted again another time.
+            Standing::Here => drop(shared.audits().want(peer, BlobCid::from_digest(digest))),
             // It is asked for again when it is whole.
             Standing::Damaged => {}
             Standing::Absent | Standing::Deleted | Standing::Blocked => {
@@ -86,4 +91,5 @@ async fn survey(shared: &Shared) {
     shared.set_survey(survey);
     let now_ms = shared.now_ms();
     shared.board().prune(&placement, &me, now_ms);
+    shared.handover.prune(|shard| placement.holds(&me, shard));
 }

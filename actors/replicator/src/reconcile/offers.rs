@@ -117,6 +117,8 @@ fn open(shared: &Shared, survey: &Survey) -> Vec<(ShardId, PeerId)> {
             .filter(|holder| holder.accepting && !board.was_offered(shard, &holder.peer));
         open.extend(untold.map(|holder| (shard, holder.peer)));
     }
+    // What was ordered goes first.
+    open.sort_by_cached_key(|(shard, _)| !shared.handover.is_applied(*shard));
     open
 }
 

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::ReconcilerParts;
 use super::board::Board;
 use super::damage::Damage;
+use super::handover::Handover;
 use super::listings::{Listings, Rates};
 use super::repair::Repairs;
 use super::schedule::{Schedule, Sharing};
@@ -35,12 +36,15 @@ pub(super) struct Shared {
     pub(super) rates: Rates,
     pub(super) repairs: Repairs,
     pub(super) damage: Damage,
+    pub(super) handover: Handover,
     /// Peers whose question is being answered.
     pub(super) asking: Mutex<HashSet<PeerId>>,
     board: Mutex<Board>,
     survey: Mutex<Option<Arc<Survey>>>,
     pub(super) view: Mutex<View>,
     file: StateFile,
+    /// Held while a document is made and written, so that no older one is written after it.
+    saving: tokio::sync::Mutex<()>,
     started: AtomicBool,
     /// Whether the file was read: before that, writing would forget what stands in it.
     loaded: AtomicBool,
@@ -87,11 +91,13 @@ impl Shared {
             rates: Rates::new(),
             repairs: Repairs::new(&parts.settings),
             damage: Damage::default(),
+            handover: Handover::default(),
             asking: Mutex::default(),
             board: Mutex::default(),
             survey: Mutex::default(),
             view: Mutex::default(),
             file: StateFile::new(parts.state_file.clone()),
+            saving: tokio::sync::Mutex::default(),
             started: AtomicBool::new(false),
             loaded: AtomicBool::new(false),
             parts,
@@ -195,6 +201,7 @@ impl Shared {
             board,
             scores,
             audits,
+            handover,
         } = document;
         let due = |compared_ms: u64| {
             // A clock that was set back puts nothing off for longer than an interval.
@@ -208,32 +215,39 @@ impl Shared {
             .collect();
         self.parts.conduct.restore(scores);
         self.audits().restore(audits, now_ms);
+        self.handover.restore(handover);
         self.parts.holders.refresh();
         *self.board() = board;
         self.loaded.store(true, Ordering::Release);
         Schedule::resumed(resumed)
     }
 
-    /// Writes down what is to survive, if it was read.
-    pub(super) async fn save(&self) {
+    /// Writes down what is to survive, if it was read; whether it stands there now.
+    pub(super) async fn save(&self) -> bool {
         if !self.loaded.load(Ordering::Acquire) {
-            return;
+            return false;
         }
+        let _alone = self.saving.lock().await;
         let board = {
             let mut board = self.board();
             board.take_changed();
             board.clone()
         };
         self.audits().take_changed();
+        self.handover.take_changed();
         let document = Document {
             board,
             scores: self.parts.conduct.all(),
             audits: self.audits().kept(),
+            handover: self.handover.kept(),
         };
-        if !self.file.save(document).await {
+        let saved = self.file.save(document).await;
+        if !saved {
             self.board().set_changed();
             self.audits().set_changed();
+            self.handover.set_changed();
         }
+        saved
     }
 
     /// What audits found of others' copies.

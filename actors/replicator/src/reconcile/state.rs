@@ -7,6 +7,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytecave_core::{Digest, PeerId, ShardCount, ShardId};
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::aside;
 use super::board::{Board, Compared, PEERS_MAX, Record};
+use super::handover::KeptHandover;
 use crate::audits::KeptAudits;
 
 /// The form that is written and read.
@@ -29,6 +31,8 @@ pub(super) struct Document {
     pub(super) scores: Vec<(PeerId, f64)>,
     /// What audits of them found.
     pub(super) audits: KeptAudits,
+    /// What is being handed over.
+    pub(super) handover: KeptHandover,
 }
 
 /// The document as it is written. None of the names is safe to change.
@@ -36,6 +40,12 @@ pub(super) struct Document {
 struct Written {
     version: u32,
     peers: Vec<WrittenPeer>,
+    /// Shards that are handed over, blobs that were proved, blobs that were let go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    handing: Vec<(ShardId, u64, u64)>,
+    /// Blobs that were let go and not yet proved once more: they are restored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unconfirmed: Vec<Digest>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -72,18 +82,26 @@ struct Known {
 #[derive(Debug)]
 pub(super) struct StateFile {
     path: PathBuf,
+    /// Writes that were begun.
+    begun: AtomicU64,
     /// Held while it is written: a write that was given up goes on behind the back of its caller.
-    writing: Arc<Mutex<Failing>>,
+    writing: Arc<Mutex<Writing>>,
 }
 
-/// Whether the last write failed, which is said once.
+/// How the last write went.
 #[derive(Debug, Default)]
-struct Failing(bool);
+struct Writing {
+    /// Its number: one that was begun before it comes too late.
+    number: u64,
+    /// Whether it failed, which is said once.
+    failing: bool,
+}
 
 impl StateFile {
     pub(super) fn new(path: PathBuf) -> Self {
         Self {
             path,
+            begun: AtomicU64::new(0),
             writing: Arc::default(),
         }
     }
@@ -98,16 +116,23 @@ impl StateFile {
     /// Writes; whether that succeeded.
     pub(super) async fn save(&self, document: Document) -> bool {
         let (path, writing) = (self.path.clone(), Arc::clone(&self.writing));
+        let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
         let saved = aside::blocking(move || {
-            let mut failing = writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut writing = writing.lock().unwrap_or_else(PoisonError::into_inner);
+            if number < writing.number {
+                return false;
+            }
             let written = write(&path, document);
             if let Err(error) = &written
-                && !failing.0
+                && !writing.failing
             {
                 let path = path.display();
                 tracing::warn!(%path, %error, "cannot write how copies are; a restart forgets it");
             }
-            failing.0 = written.is_err();
+            *writing = Writing {
+                number,
+                failing: written.is_err(),
+            };
             written.is_ok()
         });
         saved.await.unwrap_or(false)
@@ -223,6 +248,11 @@ fn parse(bytes: &[u8]) -> Result<Document, String> {
         peers.insert(peer_id, record);
     }
     document.board.peers = peers;
+    let handing = written.handing.into_iter();
+    document.handover = KeptHandover {
+        applied: handing.filter(|(shard, ..)| exists(shard)).collect(),
+        unconfirmed: written.unconfirmed,
+    };
     Ok(document)
 }
 
@@ -290,6 +320,8 @@ fn written(document: Document) -> Written {
         peers: peers
             .map(|(peer_id, known)| WrittenPeer { peer_id, known })
             .collect(),
+        handing: document.handover.applied,
+        unconfirmed: document.handover.unconfirmed,
     }
 }
 

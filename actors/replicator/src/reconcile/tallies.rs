@@ -44,6 +44,10 @@ tallies! {
     damaged_repaired;
     /// Blobs that had been let go and are counted again.
     restored_blobs;
+    /// Copies that were let go for good, since others have proved theirs.
+    trimmed_blobs;
+    /// Copies that were to be let go, and were taken back: a proof was wanting.
+    trims_taken_back;
     /// Blobs that no peer gave that was said to have them.
     repairs_failed;
     /// Blobs there was no room for in the queue.

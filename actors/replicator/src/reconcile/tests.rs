@@ -8,6 +8,7 @@ mod fetching;
 mod liars;
 mod prover;
 mod surviving;
+mod trimming;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -245,6 +246,8 @@ impl Node {
 async fn set_facts(store: &FakeStore, facts: &Facts) {
     let mut told = snapshot(0, StoreCondition::Writable);
     told.quarantined = store.quarantined();
+    let owned = store.owned();
+    told.owned = vec![owned];
     for shard in 0..8 {
         let shard = count().shard(shard).unwrap();
         let list = store
@@ -257,7 +260,7 @@ async fn set_facts(store: &FakeStore, facts: &Facts) {
             .for_each(|listed| fingerprint.add(&listed.digest));
         told.shards.push(ShardCounters {
             shard,
-            owned: true,
+            owned: u64::from(shard.get()) <= owned.end,
             blobs: list.len() as u64,
             bytes: 0,
             sealed_bytes: 0,

@@ -10,8 +10,24 @@ impl FakeStore {
         self.lock().retired.get(cid).map(|(.., kept)| *kept)
     }
 
+    /// Its disk loses a blob.
+    pub(crate) fn lose(&self, cid: &BlobCid) {
+        self.lock().blobs.remove(cid);
+    }
+
     pub(crate) fn pin(&self, cid: &BlobCid) {
         self.lock().blobs.get_mut(cid).unwrap().0.pinned = true;
+    }
+
+    /// From now on it keeps only the shards before this one.
+    pub(crate) fn give_up_from(&self, shard: u64) {
+        self.lock().given_up_from = Some(shard);
+    }
+
+    /// The shards that it keeps.
+    pub(crate) fn owned(&self) -> bytecave_core::ShardRange {
+        let end = self.lock().given_up_from.map_or(OWNED.end, |from| from - 1);
+        bytecave_core::ShardRange { end, ..OWNED }
     }
 
     /// Blobs that are damaged.

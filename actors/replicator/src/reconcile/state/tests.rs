@@ -23,6 +23,10 @@ fn document() -> Document {
                 (peer(6), Digest::of(b"two"), 4),
             ],
         },
+        handover: KeptHandover {
+            applied: vec![(shard(2), 5, 4), (shard(7), 0, 0)],
+            unconfirmed: vec![Digest::of(b"three")],
+        },
     }
 }
 
@@ -94,6 +98,9 @@ fn shards_that_cannot_be_are_left_out() {
     );
     let document = parse(text.as_bytes()).unwrap();
     assert_eq!(document.board.peers[&peer(1)].shards.len(), 1);
+    let text = "{\"version\":1,\"peers\":[],\"handing\":[[4096,1,0],[4095,1,0]]}";
+    let document = parse(text.as_bytes()).unwrap();
+    assert_eq!(document.handover.applied.len(), 1);
 }
 
 #[tokio::test]
