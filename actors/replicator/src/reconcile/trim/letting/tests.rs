@@ -12,7 +12,7 @@ use super::*;
 use crate::fakes::{count, peer};
 use crate::placement::{Member, Unproved, Weight};
 
-const NODES: usize = 6;
+const NODES: usize = 4;
 /// Shards without the one that is let go of.
 const ELSEWHERE: ShardRange = ShardRange { start: 8, end: 15 };
 
@@ -71,7 +71,8 @@ struct World {
 
 /// The peer ids, which take long to make.
 fn node(at: usize) -> PeerId {
-    static NODE_IDS: LazyLock<Vec<PeerId>> = LazyLock::new(|| (0..6).map(peer).collect());
+    static NODE_IDS: LazyLock<Vec<PeerId>> =
+        LazyLock::new(|| (0..u8::try_from(NODES).unwrap()).map(peer).collect());
     NODE_IDS[at]
 }
 
