@@ -1,7 +1,7 @@
 //! Everything that a person types.
 //!
 //! Three kinds of commands live here. Those that speak HTTP to a running node (`store`, `get`, `ls`, `rm`,
-//! `pin`, `block`, `stat`, `status`, `peers`, `replication`, `shards show`, `proof make`, `audits`, `scrub`, `keys rotate`, `gc`, `log-level`); those that open the data
+//! `pin`, `block`, `stat`, `status`, `peers`, `replication`, `shards show|plan|apply`, `proof make`, `audits`, `scrub`, `keys rotate`, `gc`, `log-level`); those that open the data
 //! directory themselves and are refused while a node runs (`init`, `verify`, `shards drop`); and those that
 //! need neither (`cid`, `proof verify`, `config`, `completions`). `doctor` and `keys show` look at whatever is there.
 //!
@@ -22,6 +22,7 @@ mod exit;
 mod get;
 mod init;
 mod keys;
+mod moves;
 mod network;
 mod offline;
 mod output;

@@ -166,6 +166,13 @@ fn row(shard: &Shard) -> String {
     )
 }
 
+/// The end of a peer id, by which it is told from others.
+pub(crate) fn short_peer(peer_id: &str) -> String {
+    let from = peer_id.chars().count().saturating_sub(PEER_TAIL);
+    let tail: String = peer_id.chars().skip(from).collect();
+    format!("…{}", printable(&tail))
+}
+
 /// Holders by rank, short enough for a column; `-` when none is known.
 pub(crate) fn holders_in_short(holders: &[Holder]) -> String {
     if holders.is_empty() {
@@ -175,9 +182,7 @@ pub(crate) fn holders_in_short(holders: &[Holder]) -> String {
         let name = if holder.here {
             "here".to_owned()
         } else {
-            let from = holder.peer_id.chars().count().saturating_sub(PEER_TAIL);
-            let tail: String = holder.peer_id.chars().skip(from).collect();
-            format!("…{}", printable(&tail))
+            short_peer(&holder.peer_id)
         };
         match (holder.live, holder.accepting) {
             (false, _) => format!("{name} silent"),

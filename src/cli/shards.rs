@@ -1,5 +1,5 @@
 //! `shards`: which shards the running node keeps, what is in them and who holds them, and how shards that it keeps no
-//! longer are dropped.
+//! longer are handed over or dropped.
 
 use bytecave_core::{ShardRange, ShardSet};
 use bytecave_store::offline::{DropReport, drop_shards};
@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::client::Patience;
 use super::context::{Context, block_on};
 use super::error::CliError;
+use super::moves::{self, ApplyArgs};
 use super::network::range_in_short;
 use super::offline::{Offline, Watcher};
 use super::output::{Fields, json_line, line, short_size, size};
@@ -25,12 +26,16 @@ pub(crate) enum ShardsCommand {
         #[arg(long)]
         all: bool,
     },
+    /// Show what the running node has of shards that other nodes hold, and how far its handing over is
+    Plan,
+    /// Hand shards of the plan over to those who hold them, and let go of what they have proved
+    Apply(ApplyArgs),
     /// Delete shards that are no longer among `NODE_SHARDS`, with every blob in them
     #[command(after_help = "\
 Example: bytecave shards drop 512-767 1000 --yes
 
 Needs the node stopped, and the shards taken out of NODE_SHARDS before. Until it is done they stay
-readable. This is the only way in which a node gives a shard up.")]
+readable. `bytecave shards apply` gives shards up without losing what nobody else has.")]
     Drop {
         /// Shards: 7, or 7-12 with both ends inclusive
         #[arg(required = true, value_name = "RANGE")]
@@ -68,6 +73,8 @@ struct Shard {
 pub(crate) fn run(context: &Context, command: &ShardsCommand) -> Result<(), CliError> {
     match command {
         ShardsCommand::Show { all } => show(context, *all),
+        ShardsCommand::Plan => moves::plan(context),
+        ShardsCommand::Apply(args) => moves::apply(context, args),
         ShardsCommand::Drop { ranges, yes } => give_up(context, ranges, *yes),
     }
 }
@@ -141,9 +148,8 @@ fn text(shards: &Shards, all: bool) -> String {
     let blobs: u64 = shards.each.iter().map(|shard| shard.blobs).sum();
     let bytes: u64 = shards.each.iter().map(|shard| shard.bytes).sum();
     let strangers = shards.each.iter().filter(|shard| !shard.owned).count();
-    let strangers = (strangers > 0).then(|| {
-        format!("{strangers} (read, never written; `bytecave shards drop` gives them up)")
-    });
+    let strangers = (strangers > 0)
+        .then(|| format!("{strangers} (only read; `bytecave shards plan` says who holds them)"));
     let head = Fields::default()
         .with("shards", shards.count)
         .with("ours", listed(&shards.owned))

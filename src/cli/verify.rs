@@ -148,8 +148,8 @@ fn outcome(report: &VerifyReport) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(done) = report.repaired {
         lines.push(format!(
-            "repaired: {} counters corrected, {} damaged blobs flagged, {} whole ones released, {} rows and {} files removed",
-            done.counters, done.quarantined, done.released, done.rows_removed, done.files_removed
+            "repaired: {} counters corrected, {} damaged blobs flagged, {} whole ones released, {} rows and {} files removed, {} ends of retired blobs noted again",
+            done.counters, done.quarantined, done.released, done.rows_removed, done.files_removed, done.ends_noted
         ));
     }
     if let Some(done) = &report.salvaged {

@@ -57,6 +57,10 @@ pub enum Endpoint {
     Blocked,
     /// `/admin/scrub`
     Scrub,
+    /// `/admin/shards/plan`
+    ShardPlan,
+    /// `/admin/shards/apply`
+    ApplyShardPlan,
     /// Anything else.
     Unmatched,
 }
@@ -76,7 +80,7 @@ pub enum Access {
 
 impl Endpoint {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::Store,
         Self::Retrieve,
         Self::Health,
@@ -101,6 +105,8 @@ impl Endpoint {
         Self::BlockedList,
         Self::Blocked,
         Self::Scrub,
+        Self::ShardPlan,
+        Self::ApplyShardPlan,
         Self::Unmatched,
     ];
 
@@ -131,6 +137,8 @@ impl Endpoint {
             Self::BlockedList => "/admin/blocked",
             Self::Blocked => "/admin/blocked/{cid}",
             Self::Scrub => "/admin/scrub",
+            Self::ShardPlan => "/admin/shards/plan",
+            Self::ApplyShardPlan => "/admin/shards/apply",
             Self::Unmatched => "unmatched",
         }
     }
@@ -143,7 +151,8 @@ impl Endpoint {
             | Self::VerifyProof
             | Self::Gc
             | Self::RotateKeys
-            | Self::Scrub => "POST, OPTIONS",
+            | Self::Scrub
+            | Self::ApplyShardPlan => "POST, OPTIONS",
             Self::Blob => "GET, HEAD, DELETE, OPTIONS",
             Self::Pin | Self::Blocked => "PUT, DELETE, OPTIONS",
             Self::LogLevel => "POST, PUT, OPTIONS",
@@ -187,7 +196,9 @@ impl Endpoint {
             | Self::RotateKeys
             | Self::BlockedList
             | Self::Blocked
-            | Self::Scrub => Access::Token,
+            | Self::Scrub
+            | Self::ShardPlan
+            | Self::ApplyShardPlan => Access::Token,
         }
     }
 
@@ -233,6 +244,8 @@ impl Endpoint {
             [Some("admin"), Some("keys"), Some("rotate"), None] => Self::RotateKeys,
             [Some("admin"), Some("blocked"), None, _] => Self::BlockedList,
             [Some("admin"), Some("scrub"), None, _] => Self::Scrub,
+            [Some("admin"), Some("shards"), Some("plan"), None] => Self::ShardPlan,
+            [Some("admin"), Some("shards"), Some("apply"), None] => Self::ApplyShardPlan,
             [Some("admin"), Some("blocked"), Some(cid), None] if !cid.is_empty() => Self::Blocked,
             _ => Self::Unmatched,
         }

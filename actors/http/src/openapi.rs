@@ -6,8 +6,8 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use crate::routes::{
-    ProblemDocument, Replicas, admin, audits, blobs, blocked, peers, proofs, replication, retrieve,
-    status, store,
+    ProblemDocument, Replicas, admin, audits, blobs, blocked, moves, peers, proofs, replication,
+    retrieve, status, store,
 };
 
 #[derive(OpenApi)]
@@ -46,6 +46,8 @@ use crate::routes::{
         blocked::list,
         blocked::block,
         blocked::unblock,
+        moves::plan,
+        moves::apply,
     ),
     components(schemas(ProblemDocument, Replicas, status::RangeAnswer)),
     modifiers(&Token),

@@ -17,7 +17,7 @@ use bytecave_core::PeerId;
 use bytecave_messages::body::BodyError;
 use bytecave_messages::budget::Full;
 use bytecave_messages::proof::ProofError;
-use bytecave_messages::replicator::{FetchError, PlaceError};
+use bytecave_messages::replicator::{FetchError, PlaceError, PlanError};
 use bytecave_messages::store::StoreError;
 use serde_json::{Map, Value, json};
 
@@ -109,6 +109,8 @@ codes! {
     CidMismatch = "cid_mismatch", UNPROCESSABLE_ENTITY, "The content does not match the stated CID", false;
     /// The operator blocked the blob.
     Blocked = "blocked", UNAVAILABLE_FOR_LEGAL_REASONS, "The blob is blocked on this node", false;
+    /// A shard that cannot be handed over.
+    NotInPlan = "not_in_plan", CONFLICT, "A shard is not in the plan", false;
     /// Too many requests of this client.
     RateLimited = "rate_limited", TOO_MANY_REQUESTS, "Too many requests", true;
     /// Too many proofs asked for.
@@ -365,6 +367,22 @@ impl From<ProofError> for Problem {
             ProofError::Busy { retry_after } => {
                 Self::new(Code::ProverBusy, detail).retry_after(retry_after)
             }
+        }
+    }
+}
+
+impl From<PlanError> for Problem {
+    fn from(error: PlanError) -> Self {
+        let detail = error.to_string();
+        match error {
+            PlanError::Full(full) => full.into(),
+            PlanError::Unavailable | PlanError::NotYet => {
+                Self::new(Code::PeersUnavailable, detail).retry_after(Duration::from_secs(5))
+            }
+            PlanError::NotInPlan { shard } => {
+                Self::new(Code::NotInPlan, detail).with_member("shard", shard.get())
+            }
+            PlanError::NotWritten => Self::new(Code::StoreFailed, detail),
         }
     }
 }

@@ -196,6 +196,8 @@ pub(crate) fn app(
                 .route(reading().to(routes::audits::list)),
         )
         .service(at(Endpoint::Scrub).route(web::post().to(routes::audits::start_scrub)))
+        .service(at(Endpoint::ShardPlan).route(reading().to(routes::moves::plan)))
+        .service(at(Endpoint::ApplyShardPlan).route(web::post().to(routes::moves::apply)))
         .service(
             at(Endpoint::OpenApi)
                 .wrap(Compress::default())

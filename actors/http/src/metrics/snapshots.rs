@@ -29,6 +29,11 @@ pub(super) fn store(out: &mut Out<'_>, snapshot: &StoreSnapshot) -> Result<(), E
             snapshot.dead_bytes,
         ),
         (
+            "bytecave_store_retired_blobs",
+            "Blobs that were let go and stand on disk until replication.hold is over.",
+            snapshot.shards.iter().map(|shard| shard.retired).sum(),
+        ),
+        (
             "bytecave_store_reserved_bytes",
             "Encrypted bytes reserved by uploads in flight.",
             snapshot.reserved_bytes,

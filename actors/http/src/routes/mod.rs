@@ -5,6 +5,7 @@ pub(crate) mod audits;
 pub(crate) mod blobs;
 pub(crate) mod blocked;
 pub(crate) mod json;
+pub(crate) mod moves;
 pub(crate) mod peers;
 pub(crate) mod place;
 pub(crate) mod proofs;

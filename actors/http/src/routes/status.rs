@@ -168,6 +168,11 @@ pub(crate) struct ShardAnswer {
     sealed_bytes: u64,
     /// Encrypted bytes of deleted blobs whose space is not free yet.
     dead_bytes: u64,
+    /// Blobs that were let go, since others hold them, and stand on disk until `replication.hold` is over: not among
+    /// `blobs`.
+    retired: u64,
+    /// Bytes on disk of these; part of `sealedBytes`.
+    retired_bytes: u64,
     /// Sum over the set of blobs, 64 hex digits: equal on two nodes that hold the same set.
     fingerprint: String,
     /// The nodes that hold it, by rank; empty until the node has worked them out.
@@ -353,6 +358,8 @@ pub(crate) async fn shards(shared: web::Data<Shared>) -> Result<HttpResponse, Pr
         bytes: counters.bytes,
         sealed_bytes: counters.sealed_bytes,
         dead_bytes: counters.dead_bytes,
+        retired: counters.retired,
+        retired_bytes: counters.retired_bytes,
         fingerprint: hex::encode(counters.fingerprint.as_bytes()),
         holders: holders(counters.shard),
     });

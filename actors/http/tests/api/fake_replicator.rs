@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler, ResponseFuture};
-use bytecave_core::{BlobCid, PeerId};
+use bytecave_core::{BlobCid, PeerId, ShardId};
 use bytecave_messages::body::{BlobBody, BodyError, BodySender, stream};
 use bytecave_messages::replicator::{
-    BlobFacts, BytesAt, FetchBlob, FetchError, FetchedBlob, PlaceBlob, PlaceError, Placed,
+    ApplyShardPlan, BlobFacts, BytesAt, FetchBlob, FetchError, FetchedBlob, GetShardPlan,
+    PlaceBlob, PlaceError, Placed, PlanError, ShardPlan,
 };
 use bytecave_messages::store::{ByteRange, InTransit};
 use bytes::Bytes;
@@ -37,6 +38,8 @@ struct State {
     cancelled: usize,
     place: Option<Result<Placed, PlaceError>>,
     placed: Vec<PlaceAsked>,
+    plan: Result<ShardPlan, PlanError>,
+    applied: Vec<Vec<ShardId>>,
     /// While false, fetches and streams stand still.
     gate: watch::Sender<bool>,
 }
@@ -72,6 +75,8 @@ impl FakeReplicator {
             cancelled: 0,
             place: None,
             placed: Vec::new(),
+            plan: Err(PlanError::NotYet),
+            applied: Vec::new(),
             gate,
         })));
         let address = ReplicatorFake(replicator.clone()).start();
@@ -134,6 +139,16 @@ impl FakeReplicator {
     /// Everything that was to be brought to others so far.
     pub(crate) fn placed(&self) -> Vec<PlaceAsked> {
         self.lock().placed.clone()
+    }
+
+    /// What is planned from now on.
+    pub(crate) fn plans(&self, plan: Result<ShardPlan, PlanError>) {
+        self.lock().plan = plan;
+    }
+
+    /// Every order to hand shards over so far.
+    pub(crate) fn applied(&self) -> Vec<Vec<ShardId>> {
+        self.lock().applied.clone()
     }
 
     async fn open_gate(&self) {
@@ -264,5 +279,25 @@ impl Handler<PlaceBlob> for ReplicatorFake {
             drop(permit);
             ends
         })
+    }
+}
+
+impl Handler<GetShardPlan> for ReplicatorFake {
+    type Result = ResponseFuture<Result<ShardPlan, PlanError>>;
+
+    fn handle(&mut self, _: GetShardPlan, _: &mut Self::Context) -> Self::Result {
+        let plan = self.0.lock().plan.clone();
+        Box::pin(async { plan })
+    }
+}
+
+impl Handler<ApplyShardPlan> for ReplicatorFake {
+    type Result = ResponseFuture<Result<ShardPlan, PlanError>>;
+
+    fn handle(&mut self, order: ApplyShardPlan, _: &mut Self::Context) -> Self::Result {
+        let mut state = self.0.lock();
+        state.applied.push(order.shards);
+        let plan = state.plan.clone();
+        Box::pin(async { plan })
     }
 }

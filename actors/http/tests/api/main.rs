@@ -15,6 +15,7 @@ mod fake_store;
 mod fetched;
 mod lifecycle;
 mod limits;
+mod moves;
 mod node;
 mod peers;
 mod place;
