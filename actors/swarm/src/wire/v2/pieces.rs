@@ -20,10 +20,10 @@ use crate::wire::slow::SLOW_TRANSFERS_PER_PEER;
 /// Bytes of a piece that are written with its length: as much as the muxer puts into one frame.
 const BESIDE_PREFIX_BYTES: usize = 16 * 1024 - PREFIX_BYTES;
 /// Bytes that are gathered before they are handed on: what is kept of each piece beside its bytes would
-/// otherwise be many times that of a peer that sends them one by one. Small enough that they are still in
-/// the cache of the processor when they are hashed.
-const GATHERED_BYTES: usize = 64 * 1024;
-/// Buffers of a transfer that are watched for being free again: 1 MiB. Fewer than are on their way and
+/// otherwise be many times that of a peer that sends them one by one. Smaller, and the threads behind are
+/// woken more often than they need be; larger, and little is on its way to them at once.
+const GATHERED_BYTES: usize = 128 * 1024;
+/// Buffers of a transfer that are watched for being free again: 2 MiB. Fewer than are on their way and
 /// none is ever found free.
 const GIVEN_BUFFERS: usize = 16;
 /// Time for the word that this side gives up: it is no more than a courtesy.
