@@ -17,6 +17,7 @@ mod bad_settings_stop_the_start;
 mod browsers_store_through_a_relay;
 mod contracts_keep_their_word;
 mod copies_are_where_they_belong;
+mod copies_that_are_not_needed_go;
 #[cfg(feature = "failpoints")]
 mod crash_points_lose_nothing;
 mod damage_is_found_and_never_served;

@@ -21,6 +21,7 @@ use crate::chance::{Chance, SystemChance};
 use crate::clock::now_ms;
 use crate::counters::Counters;
 use crate::ledger::Ledger;
+use crate::open::OpenNonces;
 use crate::options::ProofOptions;
 use crate::prover::{Limits, Prover};
 use crate::scrub::{Scrubber, ScrubberParts};
@@ -73,7 +74,9 @@ impl ProofActor {
             counters: Arc::clone(&counters),
             now_ms,
         };
+        let open = OpenNonces::default();
         let audit = AuditorParts {
+            open: open.clone(),
             per_day: settings.audits_per_day,
             timeout: settings.audit_timeout.as_duration(),
             budget,
@@ -91,6 +94,7 @@ impl ProofActor {
                 identity: options.identity,
                 node_id: options.node_id.into(),
                 store,
+                open,
                 limits: Arc::new(Limits::new(per_second, per_second_per_peer)),
                 counters: Arc::clone(&counters),
                 now_ms,

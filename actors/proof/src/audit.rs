@@ -32,11 +32,13 @@ use tokio::task::{JoinError, JoinSet};
 use crate::chance::Chance;
 use crate::counters::Counters;
 use crate::ledger::Ledger;
+use crate::open::OpenNonces;
 use wanted::Wanted;
 
 /// What an auditor is made of.
 #[derive(Debug)]
 pub(crate) struct AuditorParts {
+    pub(crate) open: OpenNonces,
     /// `proof.audits_per_day`
     pub(crate) per_day: u32,
     /// `proof.audit_timeout`

@@ -19,6 +19,7 @@ mod chance;
 mod clock;
 mod counters;
 mod ledger;
+mod open;
 mod options;
 mod prover;
 mod scrub;

@@ -6,6 +6,7 @@
 mod limits;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytecave_core::NodeIdentity;
 use bytecave_core::proof::{Challenge, Proof};
@@ -17,7 +18,11 @@ use bytecave_messages::swarm::{InboundChallenge, Refusal};
 use tokio::time::Instant;
 
 use crate::counters::Counters;
+use crate::open::OpenNonces;
 pub(crate) use limits::Limits;
+
+/// What whoever sends us our own challenge is told to wait.
+const OWN_NONCE_WAIT: Duration = Duration::from_mins(1);
 
 /// Makes proofs. Clones share the limits.
 #[derive(Debug, Clone)]
@@ -26,6 +31,8 @@ pub(crate) struct Prover {
     /// What the node calls itself.
     pub(crate) node_id: Arc<str>,
     pub(crate) store: StorePort,
+    /// Challenges with these are ours, and come from whom they were sent to.
+    pub(crate) open: OpenNonces,
     pub(crate) limits: Arc<Limits>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) now_ms: fn() -> u64,
@@ -63,6 +70,11 @@ impl Prover {
     }
 
     async fn prove(&self, share: Share, challenge: Challenge) -> Result<Proof, ProofError> {
+        if self.open.contains(&challenge.nonce) {
+            tracing::warn!(cid = %challenge.cid, "a challenge of this node came back to it: whoever has it does not hold the blob");
+            let retry_after = OWN_NONCE_WAIT;
+            return Err(ProofError::Busy { retry_after });
+        }
         let statement = self.store.read_leaves(share, challenge).await?;
         let (identity, node_id) = (&self.identity, &self.node_id);
         let proof = Proof::sign(identity, node_id, (self.now_ms)(), statement)?;

@@ -55,11 +55,13 @@ async fn attempt(shared: &Shared, target: Target) -> Option<Outcome> {
     let _open = Open::new(shared, peer, cid)?;
     let nonce = parts.chance.bytes();
     let nonce = nonce.inspect_err(|error| tracing::error!(%error, "no audit without a nonce"));
+    let nonce = Nonce::new(nonce.ok()?);
+    let _mine = parts.open.open(nonce);
     let asked = Asked {
         peer,
         challenge: Challenge {
             cid,
-            nonce: Nonce::new(nonce.ok()?),
+            nonce,
             count: ChallengeCount::default(),
         },
         size: info.size,

@@ -13,6 +13,7 @@ use crate::chance::tests::Seeded;
 use crate::fakes::{
     Does, FakeStore, FakeSwarm, ME, Told, count, deaf, now_ms, peer, replicas, shard,
 };
+use crate::open::OpenNonces;
 
 const CONTAINED: Duration = Duration::from_mins(10);
 const TIMEOUT: Duration = Duration::from_secs(4);
@@ -46,6 +47,7 @@ impl Node {
         let mut events = told.events();
         events.opened = opened.unwrap_or(events.opened);
         let auditor = Auditor::new(AuditorParts {
+            open: OpenNonces::default(),
             per_day,
             timeout: TIMEOUT,
             budget: budget.clone(),

@@ -16,6 +16,7 @@ fn prover(store: &FakeStore, per_second: u32, per_peer: u32) -> Prover {
         identity: Arc::new(identity(ME)),
         node_id: "node-test".into(),
         store: store.port(),
+        open: OpenNonces::default(),
         limits: Arc::new(Limits::new(per_second, per_peer)),
         counters: Arc::default(),
         now_ms,
@@ -170,4 +171,16 @@ async fn the_permit_is_free_once_the_answer_is_given() {
     assert!(given.await.unwrap().is_ok());
     tokio::task::yield_now().await;
     assert_eq!(budget.snapshot().depth, 0);
+}
+
+#[actix::test]
+async fn a_challenge_of_our_own_is_not_answered_while_it_is_open() {
+    let store = FakeStore::start();
+    store.seed(CONTENT);
+    let prover = prover(&store, 1000, 1000);
+    let open = prover.open.open(challenge(CONTENT).nonce);
+    let back = ask_as_peer(&prover, 1, CONTENT).await;
+    assert_eq!(back.unwrap_err(), Refusal::Busy);
+    drop(open);
+    assert!(ask_as_peer(&prover, 1, CONTENT).await.is_ok());
 }

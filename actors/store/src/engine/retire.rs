@@ -12,6 +12,9 @@ use super::commit::retired::{Expire, Restore, Retire};
 use super::layout::{DEFAULT_FAMILY, End, prefix};
 use super::state::{Inner, now_ms};
 
+/// Time after a start in which nothing goes whose time was over before: whoever retired it and was cut short
+/// by a crash may take it back first.
+const BEFORE_THE_OVERDUE: Duration = Duration::from_mins(10);
 /// Blobs that one operation deletes: about a millisecond of the commit thread.
 const PAGE: usize = 200;
 
@@ -53,15 +56,18 @@ impl Engine {
     }
 }
 
-/// Deletes for good what was retired long enough ago.
-pub(crate) fn expire(inner: &Inner) {
-    let after_now = [
-        &[prefix::END][..],
-        &now_ms().saturating_add(1).to_be_bytes(),
-    ]
-    .concat();
+/// Deletes for good what was retired long enough ago, for an engine that began at `started_ms`.
+pub(crate) fn expire(inner: &Inner, started_ms: u64) {
+    let key = |until_ms: u64| [&[prefix::END][..], &until_ms.to_be_bytes()].concat();
+    let since_start = Duration::from_millis(now_ms().saturating_sub(started_ms));
+    let oldest = if since_start < BEFORE_THE_OVERDUE {
+        key(started_ms)
+    } else {
+        vec![prefix::END]
+    };
+    let after_now = key(now_ms().saturating_add(1));
     loop {
-        let Ok(rows) = inner.rows(DEFAULT_FAMILY, vec![prefix::END], after_now.clone()) else {
+        let Ok(rows) = inner.rows(DEFAULT_FAMILY, oldest.clone(), after_now.clone()) else {
             return;
         };
         let ends: Vec<End> = rows

@@ -195,6 +195,7 @@ fn run(inner: &Arc<Inner>) {
         nonces: nonces::Watch::new(now),
     };
     rounds.manifest.settle(&inner.options.db_dir);
+    let started_ms = now_ms();
     rotate::resume(inner);
     while inner.upkeep.next_round() {
         probe(inner, &mut rounds);
@@ -204,7 +205,7 @@ fn run(inner: &Arc<Inner>) {
         if inner.health.refusal().is_none() {
             gc::collect_where_due(inner, inner.upkeep.take_wants_space());
             forget_tombstones(inner, &mut rounds);
-            retire::expire(inner);
+            retire::expire(inner, started_ms);
             rounds.nonces.round(inner);
         }
     }
