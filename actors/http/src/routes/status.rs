@@ -171,7 +171,7 @@ pub(crate) struct ShardAnswer {
     /// Blobs that were let go, since others hold them, and stand on disk until `replication.hold` is over: not among
     /// `blobs`.
     retired: u64,
-    /// Bytes on disk of these; part of `sealedBytes`.
+    /// Bytes of content of these.
     retired_bytes: u64,
     /// Sum over the set of blobs, 64 hex digits: equal on two nodes that hold the same set.
     fingerprint: String,
