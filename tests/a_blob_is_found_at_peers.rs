@@ -8,6 +8,9 @@ use crate::harness::js::{Js, hex_cid};
 use crate::harness::network::{Over, home};
 use crate::harness::{Home, Running, content, wait_for};
 
+/// A peer that is none of those here.
+const SOMEBODY: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+
 fn joined(addresses: &[&str]) -> Home {
     home().env("P2P_BOOTSTRAP_PEERS", &addresses.join(","))
 }
@@ -100,7 +103,10 @@ fn of_another_node() {
         assert_eq!(stored.status, 201, "{stored:?}");
     }
     for over in Over::BOTH {
-        let home_b = joined(&[&a.multiaddr(over)]);
+        // It takes no copies from the other, which would bring it both.
+        let home_b = joined(&[&a.multiaddr(over)]).toml(&format!(
+            "[p2p]\nreplicate_access = \"allowlist\"\nreplicate_allowlist = [\"{SOMEBODY}\"]\n"
+        ));
         let b = home_b.start();
         b.wait_acquainted(&a.peer_id());
         for blob in [&small, &large] {
