@@ -85,7 +85,6 @@ impl ProofActor {
             events: events.clone(),
             ledger: ledger.clone(),
             counters: Arc::clone(&counters),
-            now_ms,
             chance,
         };
         Self {

@@ -50,7 +50,6 @@ pub(crate) struct AuditorParts {
     pub(crate) events: ProofEvents,
     pub(crate) ledger: Ledger,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) now_ms: fn() -> u64,
     pub(crate) chance: Arc<dyn Chance>,
 }
 
@@ -152,6 +151,12 @@ impl Shared {
         drawn
             .inspect_err(|error| tracing::error!(%error, "no audit by lot"))
             .ok()?
+    }
+
+    /// When `peer` last had all that this node has of `shard`, milliseconds since 1970.
+    fn alike_ms(&self, shard: ShardId, peer: &PeerId) -> Option<u64> {
+        let replicas = lock(&self.replicas).clone()?;
+        lot::alike_ms(&replicas.shards, shard, peer)
     }
 
     /// Whether `peer` holds this blob's shard together with this node, as far as is known.

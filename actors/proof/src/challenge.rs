@@ -42,7 +42,8 @@ pub(crate) struct Asked {
     pub(crate) challenge: Challenge,
     pub(crate) size: u64,
     pub(crate) blob_root: BlobRoot,
-    /// Whether the blob is so new here that it may still be on its way to others.
+    /// Whether the peer never said that it lacks nothing of the shard since the blob came here: then it may never have
+    /// had it.
     pub(crate) new: bool,
 }
 

@@ -57,7 +57,7 @@ pub(crate) fn shard(number: u16, holders: &[u8]) -> ShardReplication {
         here: *number == ME,
         accepting: true,
         live: true,
-        alike_ms: None,
+        alike_ms: Some(u64::MAX),
         differing: None,
     };
     ShardReplication {

@@ -75,8 +75,9 @@ pub struct ListDamaged {
 }
 
 /// Command: this copy is needed no longer. It counts as absent from now on in counts, fingerprints and
-/// listings, is still given to who asks for it by name, and is deleted for good after `keep_for`. A pinned
-/// blob is refused. Answered with whether it was here.
+/// listings, is still given to who asks for it by name, and is deleted for good after `keep_for`. One that is
+/// needed no longer already goes at the new time. A pinned blob is refused. Answered with whether it counted as
+/// here.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<bool, StoreError>")]
 pub struct RetireBlob {

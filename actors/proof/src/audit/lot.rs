@@ -42,9 +42,19 @@ fn is_shared(shard: &ShardReplication) -> bool {
     shard.holders.iter().any(|holder| holder.here) && others(shard).next().is_some()
 }
 
+/// The other holders that once had all that this node has: whoever has just become one, or has no room, cannot be
+/// expected to have it.
 fn others(shard: &ShardReplication) -> impl Iterator<Item = PeerId> {
     let others = shard.holders.iter().filter(|holder| !holder.here);
+    let others = others.filter(|holder| holder.alike_ms.is_some());
     others.map(|holder| holder.peer_id)
+}
+
+/// When `peer` last had all that this node has of `shard`, milliseconds since 1970.
+pub(super) fn alike_ms(shards: &[ShardReplication], shard: ShardId, peer: &PeerId) -> Option<u64> {
+    let shard = shards.iter().find(|one| one.shard == shard)?;
+    let holder = shard.holders.iter().find(|one| one.peer_id == *peer)?;
+    holder.alike_ms
 }
 
 /// Content bytes, and one for each blob, so that empty ones have their turn.

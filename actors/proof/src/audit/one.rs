@@ -16,8 +16,6 @@ use crate::ledger::Ended;
 /// Time in which the network connects to a peer or gives it up, beside the peer's own time for its answer. While a
 /// challenge may be open the peer is given nothing of the blob.
 pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(30);
-/// Blobs that came here more recently may still be on their way to the other holders.
-const NEW_MS: u64 = 30_000;
 
 /// Whom to ask, about what, and why.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +64,9 @@ async fn attempt(shared: &Shared, target: Target) -> Option<Outcome> {
         },
         size: info.size,
         blob_root: info.blob_root,
-        new: (parts.now_ms)().saturating_sub(info.created_ms) < NEW_MS,
+        new: shared
+            .alike_ms(info.shard, &peer)
+            .is_none_or(|alike_ms| alike_ms <= info.created_ms),
     };
     let (finding, took) = question(shared, &asked).await?;
     if !finding.is_passed() && is_gone(shared, cid).await {

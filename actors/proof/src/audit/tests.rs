@@ -56,7 +56,6 @@ impl Node {
             events,
             ledger: Ledger::new(dir.path(), 1000, CONTAINED, now_ms),
             counters: Arc::clone(&counters),
-            now_ms,
             chance: Arc::new(Seeded::new(9)),
         });
         auditor.start(true);
@@ -184,6 +183,7 @@ async fn each_answer_has_its_outcome_and_is_told() {
         (Does::Silent, Outcome::Contained),
         (Does::Hangs, Outcome::Unknown),
     ];
+    node.tell_facts(&[1, 2]);
     for (number, (does, expected)) in (1..).zip(rows) {
         node.swarm.set(1, does.clone());
         let found = node.want(1, cid).await.unwrap();
@@ -337,11 +337,16 @@ async fn what_is_no_longer_here_is_held_against_nobody() {
 #[actix::test]
 async fn a_blob_that_may_still_be_on_its_way_fails_nobody() {
     let node = Node::new(0);
-    let cid = node.store.seed_at(b"content", now_ms());
+    let cid = node.store.seed(b"content");
     let found = node.want(1, cid).await.unwrap();
-    assert_eq!(found.outcome, Outcome::Unknown);
+    assert_eq!(
+        found.outcome,
+        Outcome::Unknown,
+        "it never said that it has all"
+    );
+    node.tell_facts(&[1, 2]);
     let found = node.want(1, cid).await.unwrap();
-    assert_eq!(found.outcome, Outcome::Failed, "a minute later");
+    assert_eq!(found.outcome, Outcome::Failed, "it said so since");
 }
 
 #[actix::test]

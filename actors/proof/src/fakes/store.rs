@@ -75,13 +75,6 @@ impl FakeStore {
         cid
     }
 
-    /// It has had this since then.
-    pub(crate) fn seed_at(&self, content: &[u8], created_ms: u64) -> BlobCid {
-        let cid = self.seed(content);
-        self.lock().blobs.get_mut(&cid).unwrap().0.created_ms = created_ms;
-        cid
-    }
-
     pub(crate) fn remove(&self, cid: &BlobCid) {
         self.lock().blobs.remove(cid);
     }

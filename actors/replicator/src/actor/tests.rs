@@ -325,8 +325,6 @@ async fn shards_are_handed_over_by_plan() {
     let node = Node::start(true, false);
     let (port, budget) = node.port();
     let get = || port.shard_plan(Share::Client);
-    assert_eq!(get().await, Err(PlanError::Unavailable), "nobody plans");
-    let get = || port.shard_plan(Share::Client);
     assert_eq!(get().await, Err(PlanError::NotYet));
     node.tell_facts().await;
     let plan = get().await.unwrap();

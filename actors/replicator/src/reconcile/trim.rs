@@ -5,10 +5,10 @@
 //! takes blobs said that it lacks nothing of the shard ([`offers`](super::offers)), and goes on so:
 //!
 //! 1. `replication.factor` live holders that rank before this node, by its own view, prove that they have the blob.
-//! 2. Its name is written to the state file, and the copy is retired: from now on it proves nothing, counts
-//!    for nothing, and stands on disk for `replication.hold`.
+//! 2. Its name is written to the state file, and the copy is retired: from now on it proves nothing and counts
+//!    for nothing. It stands on disk for [`UNCONFIRMED`], longer than anything here takes.
 //! 3. The same holders prove it **once more**, by questions asked after the copy was retired. Only then
-//!    it stays retired, and its name is struck from the file; else it is restored.
+//!    it stays retired, goes after `replication.hold`, and its name is struck from the file; else it is restored.
 //!
 //! What this guarantees, whatever each node thinks of the others: **of the copies of a blob, those that
 //! are let go for good leave at least `factor` that are not.** Ranks and views decide which copies go and never
@@ -21,8 +21,7 @@
 //! It rests on the store: a retired blob has no leaves ([`ReadLeaves`](bytecave_messages::store::ReadLeaves) says that it
 //! is not there). It does not speak of disks that fail, of operators who delete, of nodes that lie about what
 //! they hold at the moment of a proof and drop it after. A restart restores what stands in the file, so a
-//! crash between the steps costs nothing unless the node is away for longer than the hold, and the store
-//! drops what is past it before it is restored.
+//! crash between the steps costs nothing unless the node is away for longer than `UNCONFIRMED`.
 
 mod letting;
 
@@ -55,6 +54,9 @@ const SETTLE: Duration = Duration::from_secs(10);
 /// A shard that somebody counts on this node to keep is left alone for so many intervals between
 /// comparisons: views differ, and will agree.
 pub(super) const LEFT_ALONE_INTERVALS: u32 = 4;
+/// How long a copy is kept that was retired and not yet proved once more: nothing here may take so long, however
+/// short `replication.hold` is. Too high: what nobody knows any more stays on disk.
+const UNCONFIRMED: Duration = Duration::from_hours(365 * 24);
 /// Waiting for the store, and how often.
 const WAIT: Duration = Duration::from_secs(2);
 const WAITS_MAX: u32 = 30;
@@ -140,6 +142,8 @@ async fn trim(shared: &Shared, shard: ShardId) {
     let mut cursor: Option<ListCursor> = None;
     let mut pinned = 0;
     loop {
+        // What the store did not take back before.
+        restore(shared, shared.handover.unconfirmed()).await;
         let Some(needed) = ready(shared, shard) else {
             return;
         };
@@ -187,19 +191,26 @@ async fn let_go(shared: &Shared, shard: ShardId, needed: &[PeerId], blobs: Vec<B
     }
     let mut retired = Vec::new();
     for (cid, mut letting) in proved {
-        if retire(shared, cid).await {
-            letting.retired();
-            retired.push((cid, letting));
-        } else {
-            shared.handover.end([cid.digest()]);
+        match retire(shared, cid, UNCONFIRMED).await {
+            Some(true) => {
+                letting.retired();
+                retired.push((cid, letting));
+            }
+            Some(false) => shared.handover.end([cid.digest()]),
+            // It may be retired: its name stays in the file, and it is restored.
+            None => {}
         }
     }
     tokio::time::sleep(SETTLE).await;
     let since_ms = shared.now_ms();
     let asked = ask(shared, retired, since_ms).await;
     let (mut gone, mut kept) = (Vec::new(), Vec::new());
+    let hold = shared.parts.settings.hold.as_duration();
     for (cid, _, next) in asked {
-        if next == Next::LetGo && may_still_go(shared, shard) {
+        if next == Next::LetGo
+            && may_still_go(shared, shard)
+            && retire(shared, cid, hold).await.is_some()
+        {
             gone.push(cid.digest());
         } else {
             kept.push(cid.digest());
@@ -239,21 +250,24 @@ async fn ask(
     stream::iter(each).buffered(ASKED_AT_ONCE).collect().await
 }
 
-/// Whether the copy was here and is retired now.
-async fn retire(shared: &Shared, cid: BlobCid) -> bool {
-    let hold = shared.parts.settings.hold.as_duration();
+/// Has a copy go after `keep_for`. Whether it counted as here before; `None` if it is not known what the store
+/// did.
+async fn retire(shared: &Shared, cid: BlobCid, keep_for: Duration) -> Option<bool> {
     for _ in 0..WAITS_MAX {
-        match shared.parts.store.retire(cid, hold).await {
-            Ok(was_here) => return was_here,
+        match shared.parts.store.retire(cid, keep_for).await {
+            Ok(was_here) => return Some(was_here),
             Err(StoreError::Full(_)) => tokio::time::sleep(WAIT).await,
-            // Pinned in the meantime: it stays.
+            Err(error @ (StoreError::Pinned { .. } | StoreError::Damaged { .. })) => {
+                tracing::debug!(?cid, %error, "a copy stays");
+                return Some(false);
+            }
             Err(error) => {
-                tracing::debug!(?cid, %error, "a copy was not let go");
-                return false;
+                tracing::warn!(?cid, %error, "it is not known whether a copy was let go: it is taken back");
+                return None;
             }
         }
     }
-    false
+    None
 }
 
 /// Takes these back. What the store does not take back now is tried again.

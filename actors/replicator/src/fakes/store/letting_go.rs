@@ -56,7 +56,12 @@ impl Handler<RetireBlob> for StoreFake {
         let cid = retire.cid;
         self.answer("retire".to_owned(), |state| {
             match state.blobs.remove(&cid) {
-                None => Ok(false),
+                None => {
+                    if let Some((.., kept)) = state.retired.get_mut(&cid) {
+                        *kept = retire.keep_for;
+                    }
+                    Ok(false)
+                }
                 Some((info, bytes)) if info.pinned => {
                     state.blobs.insert(cid, (info, bytes));
                     Err(StoreError::Pinned { cid })

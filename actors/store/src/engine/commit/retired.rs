@@ -63,10 +63,13 @@ impl Group<'_> {
         let Some(place) = inner.place(*shard).filter(|_| !self.is_blocked(name)) else {
             return Ok(false);
         };
-        let found = self.meta(&place, name, digest)?;
-        let Some(meta) = found.filter(|meta| !meta.is_retired()) else {
+        let Some(meta) = self.meta(&place, name, digest)? else {
             return Ok(false);
         };
+        if meta.is_retired() {
+            self.move_end(&place, name, &meta, *until_ms)?;
+            return Ok(false);
+        }
         if meta.pinned {
             return Err(StoreError::Pinned { cid: cid(digest) });
         }
@@ -92,6 +95,27 @@ impl Group<'_> {
         counters.retired_bytes += meta.size;
         counters.fingerprint.remove(digest);
         Ok(true)
+    }
+
+    /// Has a retired blob go at another time.
+    fn move_end(
+        &mut self,
+        place: &Place<'_>,
+        name: &SealedName,
+        retired: &BlobMeta,
+        until_ms: u64,
+    ) -> Result<(), StoreError> {
+        if let Some(before) = end(place, name, retired) {
+            self.batch.delete(before.key());
+        }
+        let moved = BlobMeta {
+            retired_until_ms: Some(until_ms),
+            ..retired.clone()
+        };
+        if let Some(end) = end(place, name, &moved) {
+            self.batch.put(end.key(), END_VALUE);
+        }
+        self.put_meta(place, name, moved)
     }
 
     pub(super) fn restore(&mut self, restore: Restore) {

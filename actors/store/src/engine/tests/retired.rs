@@ -179,6 +179,21 @@ async fn it_goes_after_its_time_also_over_a_restart_and_leaves_no_tombstone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn retired_once_more_it_goes_at_the_new_time() {
+    let mut cave = Cave::new();
+    for size in SIZES {
+        let cid = cave.put(&content(size, 1)).await.unwrap().cid;
+        assert_eq!(cave.engine().retire(cid, LONG).await, Ok(true));
+        assert_eq!(cave.engine().retire(cid, SOON).await, Ok(false), "{size}");
+    }
+    assert_eq!(ends(&cave).len(), SIZES.len(), "one note for each");
+    cave.until(|snapshot| retired(snapshot).0 == 0).await;
+    assert_eq!(ends(&cave).len(), 0);
+    expect_even(&cave).await;
+    assert!(check(&mut cave, Mode::Check).is_clean());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn storing_it_again_takes_back_the_bytes_that_are_there() {
     let mut cave = Cave::new();
     for size in SIZES {
