@@ -92,8 +92,8 @@ async fn shards_are_listed_with_their_counters() {
             bytes: 2,
             sealed_bytes: 3,
             dead_bytes: 4,
-            retired: 0,
-            retired_bytes: 0,
+            retired: 5,
+            retired_bytes: 6,
             fingerprint: Fingerprint::new([0xab; 32]),
         }];
     })
@@ -103,8 +103,8 @@ async fn shards_are_listed_with_their_counters() {
     assert_eq!(
         shards["shards"],
         serde_json::json!([{
-            "shard": 3, "owned": true, "blobs": 1, "bytes": 2, "sealedBytes": 3, "deadBytes": 4, "holders": [],
-            "fingerprint": "ab".repeat(32),
+            "shard": 3, "owned": true, "blobs": 1, "bytes": 2, "sealedBytes": 3, "deadBytes": 4,
+            "retired": 5, "retiredBytes": 6, "holders": [], "fingerprint": "ab".repeat(32),
         }])
     );
 }
