@@ -41,7 +41,9 @@ pub(crate) struct Prover {
 impl Prover {
     /// A proof for a client.
     pub(crate) async fn make(self, asked: MakeProof) -> Result<Proof, ProofError> {
-        let admitted = self.limits.admit_client(Instant::now());
+        let admitted = self
+            .limits
+            .admit_client(asked.challenge.count, Instant::now());
         let made = match admitted {
             Ok(()) => self.prove(Share::Client, asked.challenge).await,
             Err(retry_after) => Err(ProofError::Busy { retry_after }),
@@ -58,7 +60,10 @@ impl Prover {
             answer,
             permit: _permit,
         } = asked;
-        let given = match self.limits.admit_peer(&from, Instant::now()) {
+        let given = match self
+            .limits
+            .admit_peer(&from, challenge.count, Instant::now())
+        {
             Ok(()) => {
                 let made = self.prove(Share::Peer, challenge).await;
                 made.map_err(refusal)

@@ -1,13 +1,10 @@
-//! A small JSON document that survives a restart: mode 0600, written into a temporary file that is synced
-//! and renamed, so that a crash leaves the old or the new one. Read like anything that others wrote:
-//! bounded, and what cannot be read is set aside and never stops the start.
+//! A small JSON document that survives a restart, in a [`state_file`].
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytecave_messages::state_file;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -78,7 +75,7 @@ impl StateFile {
 }
 
 fn load<T: DeserializeOwned>(path: &Path, what: &str) -> Option<T> {
-    let problem = match read(path) {
+    let problem = match state_file::read(path, LIMIT_BYTES) {
         Ok(None) => return None,
         Ok(Some(bytes)) => match parse(&bytes) {
             Ok(state) => return Some(state),
@@ -86,65 +83,8 @@ fn load<T: DeserializeOwned>(path: &Path, what: &str) -> Option<T> {
         },
         Err(error) => error.to_string(),
     };
-    set_aside(path, what, &problem);
+    state_file::set_aside(path, what, &problem);
     None
-}
-
-/// Renames what cannot be read, so that it is not written over.
-pub(crate) fn set_aside(path: &Path, what: &str, problem: &str) {
-    let aside = beside(path, ".damaged");
-    let (from, path, kept_as) = (path, path.display(), aside.display());
-    match fs::rename(from, &aside) {
-        Ok(()) => tracing::warn!(
-            %path,
-            what,
-            %kept_as,
-            problem,
-            "a file cannot be read; what it held begins anew"
-        ),
-        Err(error) => tracing::warn!(
-            %path,
-            what,
-            problem,
-            %error,
-            "a file can neither be read nor set aside"
-        ),
-    }
-}
-
-/// The same path with this behind its name.
-pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-/// Opens the file for reading; none if there is no file.
-pub(crate) fn open(path: &Path) -> io::Result<Option<File>> {
-    let about = match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        about => about?,
-    };
-    // A pipe would be waited for without end.
-    if !about.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
-    File::open(path).map(Some)
-}
-
-fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let Some(file) = open(path)? else {
-        return Ok(None);
-    };
-    let mut bytes = Vec::new();
-    let limit = u64::try_from(LIMIT_BYTES).unwrap_or(u64::MAX);
-    file.take(limit + 1).read_to_end(&mut bytes)?;
-    if bytes.len() > LIMIT_BYTES {
-        return Err(io::Error::other(format!(
-            "it is longer than {LIMIT_BYTES} bytes"
-        )));
-    }
-    Ok(Some(bytes))
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
@@ -164,54 +104,16 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 fn write<T: Serialize>(path: &Path, state: &T) -> io::Result<()> {
     let version = VERSION;
     let bytes = serde_json::to_vec(&Written { version, state })?;
-    if bytes.len() > LIMIT_BYTES {
-        return Err(io::Error::other(format!(
-            "{} bytes are more than the {LIMIT_BYTES} that are read again",
-            bytes.len()
-        )));
-    }
-    replace(path, |file| file.write_all(&bytes))
-}
-
-/// Makes the directory that `path` is to stand in.
-pub(crate) fn make_directory(path: &Path) -> io::Result<&Path> {
-    let directory = path
-        .parent()
-        .ok_or_else(|| io::Error::other("it is in no directory"))?;
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)?;
-    Ok(directory)
-}
-
-/// Replaces the file: after this, and after a crash in it, there is a whole one.
-pub(crate) fn replace(
-    path: &Path,
-    write: impl FnOnce(&mut File) -> io::Result<()>,
-) -> io::Result<()> {
-    let directory = make_directory(path)?;
-    let temporary = beside(path, ".tmp");
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    write(&mut file)?;
-    file.sync_all()?;
-    drop(file);
-    fs::rename(&temporary, path)?;
-    File::open(directory)?.sync_all()
+    state_file::write(path, LIMIT_BYTES, &bytes)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
+
+    use bytecave_messages::state_file::beside;
 
     use super::*;
 

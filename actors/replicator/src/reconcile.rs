@@ -106,8 +106,10 @@ impl Reconciler {
     }
 
     /// What stands here that other nodes hold.
-    pub(crate) fn plan(&self) -> Result<ShardPlan, PlanError> {
-        plan::plan(&self.shared)
+    pub(crate) async fn plan(self) -> Result<ShardPlan, PlanError> {
+        // Holders of every shard are looked at.
+        let plan = aside::blocking(move || plan::plan(&self.shared)).await;
+        plan.unwrap_or(Err(PlanError::Unavailable))
     }
 
     /// Hands shards of the plan over.

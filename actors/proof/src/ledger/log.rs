@@ -11,8 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytecave_messages::proof::AuditRecord;
-
-use crate::state_file::{make_directory, open, replace, set_aside};
+use bytecave_messages::state_file::{make_directory, open, replace, set_aside};
 
 /// Longest line that is read or written: the largest proof as evidence is 160 KiB.
 const LINE_MAX_BYTES: usize = 256 << 10;

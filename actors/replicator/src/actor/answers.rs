@@ -68,10 +68,14 @@ impl Handler<PlaceBlob> for ReplicatorActor {
 }
 
 impl Handler<GetShardPlan> for ReplicatorActor {
-    type Result = Result<ShardPlan, PlanError>;
+    type Result = ResponseFuture<Result<ShardPlan, PlanError>>;
 
-    fn handle(&mut self, _: GetShardPlan, _: &mut Self::Context) -> Self::Result {
-        self.reconciler.plan()
+    fn handle(&mut self, wanted: GetShardPlan, _: &mut Self::Context) -> Self::Result {
+        let plan = self.reconciler.clone().plan();
+        Box::pin(async move {
+            let _permit = wanted.permit;
+            plan.await
+        })
     }
 }
 
@@ -105,6 +109,5 @@ impl Handler<AuditFinished> for ReplicatorActor {
         if let Some(deed) = deed {
             self.conduct.note(&peer, deed);
         }
-        self.holders.refresh();
     }
 }

@@ -208,6 +208,9 @@ async fn offered(
     if !shared.is_member(&from) {
         return Err(NO_MEMBER);
     }
+    if digests.is_empty() {
+        return Ok(SyncAnswer::Wanted(0));
+    }
     if !facts.accepting {
         return Err(Refusal::Full);
     }

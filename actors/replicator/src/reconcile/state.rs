@@ -1,16 +1,13 @@
-//! What survives a restart: one JSON document, mode 0600, written into a temporary file that is synced
-//! and renamed, so that a crash leaves the old or the new one. Read like anything that others wrote:
-//! bounded, and what cannot be read is set aside and never stops the start.
+//! What survives a restart: one JSON document in a [`state_file`].
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytecave_core::{Digest, PeerId, ShardCount, ShardId};
+use bytecave_messages::state_file;
 use serde::{Deserialize, Serialize};
 
 use super::aside;
@@ -149,7 +146,7 @@ pub(super) fn step(score: f64) -> i64 {
 }
 
 fn load(path: &Path) -> Document {
-    let problem = match read(path) {
+    let problem = match state_file::read(path, LIMIT_BYTES) {
         Ok(None) => return Document::default(),
         Ok(Some(bytes)) => match parse(&bytes) {
             Ok(document) => return document,
@@ -157,51 +154,8 @@ fn load(path: &Path) -> Document {
         },
         Err(error) => error.to_string(),
     };
-    let aside = beside(path, ".damaged");
-    let (from, path, kept_as) = (path, path.display(), aside.display());
-    match fs::rename(from, &aside) {
-        Ok(()) => tracing::warn!(
-            %path,
-            %kept_as,
-            problem,
-            "what was known of copies cannot be read; it is found out anew"
-        ),
-        Err(error) => tracing::warn!(
-            %path,
-            problem,
-            %error,
-            "what was known of copies can neither be read nor set aside"
-        ),
-    }
+    state_file::set_aside(path, "copies", &problem);
     Document::default()
-}
-
-/// The same path with this behind its name.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-/// The bytes of the file; none if there is no file.
-fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let about = match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        about => about?,
-    };
-    // A pipe would be waited for without end.
-    if !about.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
-    let mut bytes = Vec::new();
-    let limit = u64::try_from(LIMIT_BYTES).unwrap_or(u64::MAX);
-    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
-    if bytes.len() > LIMIT_BYTES {
-        return Err(io::Error::other(format!(
-            "it is longer than {LIMIT_BYTES} bytes"
-        )));
-    }
-    Ok(Some(bytes))
 }
 
 fn parse(bytes: &[u8]) -> Result<Document, String> {
@@ -259,34 +213,7 @@ fn parse(bytes: &[u8]) -> Result<Document, String> {
 /// Replaces the file: after this, and after a crash in it, there is a whole one.
 fn write(path: &Path, document: Document) -> io::Result<()> {
     let bytes = serde_json::to_vec(&written(document))?;
-    if bytes.len() > LIMIT_BYTES {
-        return Err(io::Error::other(format!(
-            "{} bytes are more than the {LIMIT_BYTES} that are read again",
-            bytes.len()
-        )));
-    }
-    let directory = path
-        .parent()
-        .ok_or_else(|| io::Error::other("it is in no directory"))?;
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)?;
-    let temporary = beside(path, ".tmp");
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    file.write_all(&bytes)?;
-    file.sync_all()?;
-    drop(file);
-    fs::rename(&temporary, path)?;
-    File::open(directory)?.sync_all()
+    state_file::write(path, LIMIT_BYTES, &bytes)
 }
 
 fn written(document: Document) -> Written {

@@ -38,6 +38,15 @@ impl Engine {
         shard: ShardId,
         limit: usize,
     ) -> Result<Arc<[ListedDigest]>, StoreError> {
+        self.listed_in_turn(move |inner| list_digests(inner, shard, limit))
+            .await
+    }
+
+    /// Runs a job that goes through whole families: one of them at a time.
+    pub(super) async fn listed_in_turn<T: Send + 'static>(
+        &self,
+        list: impl FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let turn = Arc::clone(&self.inner.listings)
             .acquire_owned()
             .await
@@ -46,7 +55,7 @@ impl Engine {
         self.inner
             .readers
             .run(move || {
-                let listed = list_digests(&inner, shard, limit);
+                let listed = list(&inner);
                 drop(turn);
                 listed
             })

@@ -2,7 +2,6 @@
 //! whole copies can be fetched. Storing the same bytes again heals them.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use bytecave_core::BlobCid;
 use bytecave_messages::store::{LIST_LIMIT, StoreError};
@@ -15,26 +14,14 @@ use super::commit::blobs::Quarantine;
 use super::keyring::SealedName;
 use super::layout::{name_key, prefix};
 use super::record::{BlobMeta, Layout};
-use super::state::{Inner, Place, stopped};
+use super::state::{Inner, Place};
 
 impl Engine {
     /// Blobs that are quarantined, at most `limit`. Only families that have some are looked through,
     /// one list at a time.
     pub async fn list_damaged(&self, limit: usize) -> Result<Vec<BlobCid>, StoreError> {
-        let turn = Arc::clone(&self.inner.listings)
-            .acquire_owned()
-            .await
-            .map_err(|_| StoreError::Unavailable)?;
-        let inner = Arc::clone(&self.inner);
-        self.inner
-            .readers
-            .run(move || {
-                let listed = list(&inner, limit.min(LIST_LIMIT));
-                drop(turn);
-                listed
-            })
-            .await
-            .map_err(stopped)?
+        let limit = limit.min(LIST_LIMIT);
+        self.listed_in_turn(move |inner| list(inner, limit)).await
     }
 }
 

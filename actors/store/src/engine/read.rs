@@ -238,31 +238,26 @@ fn locate(inner: &Inner, cid: BlobCid, fresh: bool) -> Result<Located<'_>, Store
     }
 }
 
-fn open(inner: &Arc<Inner>, cid: BlobCid, range: Option<ByteRange>) -> Result<Opened, StoreError> {
+/// Reads a blob with `read`. What does not open twice, although
+/// it is the same blob both times, is quarantined; one that was replaced or deleted under the reader is looked
+/// up anew.
+fn soundly<T>(
+    inner: &Inner,
+    cid: BlobCid,
+    doing: &'static str,
+    mut read: impl FnMut(&Located<'_>) -> Result<Result<T, ChunkError>, StoreError>,
+) -> Result<T, StoreError> {
     let mut tried = None;
     for _ in 0..ATTEMPTS {
         let located = locate(inner, cid, tried.is_some())?;
-        let Located { place, meta, .. } = &located;
+        let meta = &located.meta;
         if meta.quarantined {
             return Err(StoreError::Damaged { cid });
         }
-        let range = resolve(range, meta.size)?;
-        if meta.layout == Layout::Large {
-            let (meta, shard) = (Arc::clone(meta), place.family.shard);
-            let reader = LargeReader::open(inner, meta, shard, range, Origin::Shard)?;
-            return Ok(Opened::Chunks(Box::new(reader)));
-        }
-        match open_small(inner, &located, &range) {
-            Ok(bytes) => {
-                return Ok(Opened::Whole {
-                    info: info(meta, place.family.shard),
-                    offset: range.start,
-                    bytes,
-                });
-            }
-            Err(ChunkError::Failed(cause)) => return Err(failed("reading a blob", cause)),
+        match read(&located)? {
+            Ok(read) => return Ok(read),
+            Err(ChunkError::Failed(cause)) => return Err(failed(doing, cause)),
             Err(error) => {
-                // Replaced or deleted since its metadata was read? Then look again.
                 if tried == Some(meta.blob_id) {
                     inner.quarantine(&located, &error);
                     return Err(StoreError::Damaged { cid });
@@ -272,9 +267,28 @@ fn open(inner: &Arc<Inner>, cid: BlobCid, range: Option<ByteRange>) -> Result<Op
         }
     }
     Err(failed(
-        "reading a blob",
-        "it was replaced again and again while it was read",
+        doing,
+        "the blob was replaced again and again while it was read",
     ))
+}
+
+fn open(inner: &Arc<Inner>, cid: BlobCid, range: Option<ByteRange>) -> Result<Opened, StoreError> {
+    soundly(inner, cid, "reading a blob", |located| {
+        let Located { place, meta, .. } = located;
+        let shard = place.family.shard;
+        let range = resolve(range, meta.size)?;
+        if meta.layout == Layout::Large {
+            let reader = LargeReader::open(inner, Arc::clone(meta), shard, range, Origin::Shard)?;
+            return Ok(Ok(Opened::Chunks(Box::new(reader))));
+        }
+        Ok(
+            open_small(inner, located, &range).map(|bytes| Opened::Whole {
+                info: info(meta, shard),
+                offset: range.start,
+                bytes,
+            }),
+        )
+    })
 }
 
 /// The part of `size` bytes that `range` asks for.

@@ -2,8 +2,9 @@
 //!
 //! Blobs are read as they are on disk, past all caches, and checked as a look through the whole database
 //! does it: seals, CID, tree, and of large ones the stored hashes. A piece at a time is read in a job,
-//! and between pieces nobody holds a thread. What is found damaged is looked up once more, since it may
-//! have been deleted or replaced under the reader, and then quarantined as a read would do it.
+//! and between pieces nobody holds a thread. What is found damaged is read once more, since it may have been
+//! deleted or replaced under the reader, or the disk was in trouble for a moment, and then quarantined as a
+//! read would do it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -114,6 +115,10 @@ pub(crate) struct Pass {
     piece_bytes: u64,
     names: VecDeque<ListCursor>,
     current: Option<Current>,
+    /// A blob that was found damaged and is to be read once more.
+    again: Option<ListCursor>,
+    /// The one that was read once more last.
+    doubted: Option<ListCursor>,
     looked_at: usize,
     report: Scrubbed,
     flagged: Vec<oneshot::Receiver<Result<(), StoreError>>>,
@@ -135,6 +140,8 @@ impl Pass {
             piece_bytes,
             names: VecDeque::new(),
             current: None,
+            again: None,
+            doubted: None,
             looked_at: 0,
             report: Scrubbed {
                 blobs: 0,
@@ -162,6 +169,8 @@ impl Pass {
             }
             if let Some(current) = self.current.take() {
                 self.go_on(&inner, current)?;
+            } else if let Some(again) = self.again.take() {
+                self.begin(&inner, again)?;
             } else if let Some(next) = self.next(&inner) {
                 self.begin(&inner, next)?;
             } else {
@@ -323,6 +332,12 @@ impl Pass {
         let Some((place, meta)) = found.filter(|(_, meta)| meta.blob_id == read.blob_id) else {
             return Ok(());
         };
+        if self.doubted != Some(cursor) {
+            self.doubted = Some(cursor);
+            self.again = Some(cursor);
+            self.report.blobs -= 1;
+            return Ok(());
+        }
         if !meta.is_retired() {
             self.report.damaged.push(BlobCid::from_digest(meta.digest));
         }

@@ -1,12 +1,11 @@
 //! The file itself.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
 use std::path::Path;
 
 use bytecave_core::PeerId;
+use bytecave_messages::state_file;
 use bytecave_messages::swarm::Announced;
 use serde::{Deserialize, Serialize};
 
@@ -14,10 +13,8 @@ use crate::members::{ADDRESSES_LIMIT, RememberedPeer, clean_text, parse_address}
 
 /// Name of the file. Not safe to rename: peers would be forgotten.
 const NAME: &str = "members.json";
-/// Under this name it is written first.
-const TEMPORARY: &str = "members.json.tmp";
-/// Under this name a file is kept that could not be read.
-const DAMAGED: &str = "members.json.damaged";
+/// What stands in it.
+const WHAT: &str = "remembered peers";
 /// The form that is written and read.
 const VERSION: u32 = 1;
 /// Longest file that is read or written.
@@ -50,11 +47,11 @@ struct Entry {
 /// read, which is set aside and said once.
 pub(super) fn load(directory: &Path) -> Vec<RememberedPeer> {
     let path = directory.join(NAME);
-    let bytes = match read(&path) {
+    let bytes = match state_file::read(&path, LIMIT_BYTES) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return Vec::new(),
         Err(problem) => {
-            set_aside(directory, &problem.to_string());
+            state_file::set_aside(&path, WHAT, &problem.to_string());
             return Vec::new();
         }
     };
@@ -66,31 +63,10 @@ pub(super) fn load(directory: &Path) -> Vec<RememberedPeer> {
             peers
         }
         Err(problem) => {
-            set_aside(directory, &problem);
+            state_file::set_aside(&path, WHAT, &problem);
             Vec::new()
         }
     }
-}
-
-/// The bytes of the file; none if there is no file.
-fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let about = match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        about => about?,
-    };
-    // A pipe would be waited for without end.
-    if !about.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
-    let mut bytes = Vec::new();
-    let limit = u64::try_from(LIMIT_BYTES).unwrap_or(u64::MAX);
-    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
-    if bytes.len() > LIMIT_BYTES {
-        return Err(io::Error::other(format!(
-            "it is longer than {LIMIT_BYTES} bytes"
-        )));
-    }
-    Ok(Some(bytes))
 }
 
 /// The peers, and how many entries make no sense.
@@ -136,47 +112,9 @@ fn remembered(entry: Entry) -> Option<RememberedPeer> {
     })
 }
 
-/// Puts a file out of the way that the next write would overwrite.
-fn set_aside(directory: &Path, problem: &str) {
-    let path = directory.join(NAME);
-    let aside = directory.join(DAMAGED);
-    match fs::rename(&path, &aside) {
-        Ok(()) => tracing::warn!(
-            path = %path.display(),
-            kept_as = %aside.display(),
-            problem,
-            "the remembered peers cannot be read; they are found anew"
-        ),
-        Err(error) => tracing::warn!(
-            path = %path.display(),
-            problem,
-            %error,
-            "the remembered peers can neither be read nor set aside"
-        ),
-    }
-}
-
-/// Replaces the file: after this, and after a crash in it, there is a whole one.
+/// Replaces the file.
 pub(super) fn write(directory: &Path, peers: &[RememberedPeer]) -> io::Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)?;
-    let temporary = directory.join(TEMPORARY);
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    file.write_all(&document(peers)?)?;
-    file.sync_all()?;
-    drop(file);
-    fs::rename(&temporary, directory.join(NAME))?;
-    File::open(directory)?.sync_all()
+    state_file::write(&directory.join(NAME), LIMIT_BYTES, &document(peers)?)
 }
 
 /// The document, one entry a line; the entries that would make it too long to be read are left out.
@@ -207,12 +145,16 @@ fn document(peers: &[RememberedPeer]) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use bytecave_core::PublicKey;
     use proptest::prelude::*;
 
     use super::*;
+
+    const TEMPORARY: &str = "members.json.tmp";
+    const DAMAGED: &str = "members.json.damaged";
 
     fn peer(number: u32, addresses: usize) -> RememberedPeer {
         let mut key = [7; 32];

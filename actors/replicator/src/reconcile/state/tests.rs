@@ -1,5 +1,8 @@
 #![allow(clippy::unwrap_used)]
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
+
+use bytecave_messages::state_file::beside;
 
 use super::*;
 use crate::fakes::{count, peer};

@@ -38,7 +38,7 @@ impl Node {
 
     /// What the plan says of the shard of this.
     fn move_of(&self, content: &[u8]) -> Option<ShardMove> {
-        let plan = self.reconciler.plan().unwrap();
+        let plan = plan::plan(&self.reconciler.shared).unwrap();
         let mut shards = plan.shards.into_iter();
         shards.find(|it| it.shard == shard_of(content))
     }

@@ -120,7 +120,7 @@ impl Group<'_> {
 
     pub(super) fn restore(&mut self, restore: Restore) {
         let done = self.try_restore(&restore);
-        // Lost in a crash, it would go for good although somebody needs it.
+        // Whoever asks once more must know that it is on disk.
         self.must_sync |= done.is_ok();
         self.answer(restore.reply, done);
     }
@@ -178,6 +178,8 @@ impl Group<'_> {
             self.write_outbox(place, &retired.digest)?;
         }
         self.forget_end(place, name, retired);
+        // Lost in a crash, it would go for good although somebody needs it and others rely on it.
+        self.must_sync = true;
         let counters = self.counters(place);
         subtract(&mut counters.retired, 1);
         subtract(&mut counters.retired_bytes, retired.size);

@@ -11,14 +11,13 @@ use bytecave_core::proof::{Challenge, LeafProof, Statement};
 use bytecave_core::tree::{GROUP_BYTES, Hash, LeafPlace, leaf_bytes, leaf_hashes, root_and_paths};
 use bytecave_messages::store::StoreError;
 
-use super::{ATTEMPTS, ChunkError, Located, locate};
+use super::{ChunkError, Located, soundly};
 use crate::engine::Engine;
-use crate::engine::cache::Cached;
 use crate::engine::layout::{chunk_key, name_key, prefix};
 use crate::engine::record::{BlobMeta, Layout};
 use crate::engine::rocks::chunk_read_options;
 use crate::engine::seal::{self, BlobCipher, SEGMENT_BYTES};
-use crate::engine::state::{Inner, failed, stopped};
+use crate::engine::state::{Inner, stopped};
 
 impl Engine {
     /// The leaves that `challenge` asks for, with their paths. What is damaged is quarantined.
@@ -34,44 +33,23 @@ impl Engine {
 
 fn leaves(inner: &Inner, challenge: &Challenge) -> Result<Statement, StoreError> {
     let cid = challenge.cid;
-    let mut tried = None;
-    for _ in 0..ATTEMPTS {
-        let again = tried.is_some();
-        let located = match locate(inner, cid, again) {
-            Err(StoreError::NotFound { .. }) => return Err(absent(inner, challenge)?),
-            located => located?,
-        };
+    let read = soundly(inner, cid, "reading leaves", |located| {
         let meta = &located.meta;
         if meta.is_retired() {
             // It will go: whoever relies on it would lose a copy.
             return Err(StoreError::NotFound { cid });
         }
-        if meta.quarantined {
-            return Err(StoreError::Damaged { cid });
-        }
-        let answer = match meta.layout {
-            Layout::Small => of_small(inner, &located, challenge, again),
+        Ok(match meta.layout {
+            Layout::Small => of_small(inner, located, challenge),
             Layout::Large => of_large(meta, challenge, &mut |number| {
-                read(inner, &located, &chunk_key(meta.blob_id, number))
+                read(inner, located, &chunk_key(meta.blob_id, number))
             }),
-        };
-        match answer {
-            Ok(statement) => return Ok(statement),
-            Err(ChunkError::Failed(cause)) => return Err(failed("reading leaves", cause)),
-            Err(error) => {
-                // Replaced or deleted since its metadata was read? Then look again.
-                if tried == Some(meta.blob_id) {
-                    inner.quarantine(&located, &error);
-                    return Err(StoreError::Damaged { cid });
-                }
-                tried = Some(meta.blob_id);
-            }
-        }
+        })
+    });
+    match read {
+        Err(StoreError::NotFound { .. }) => Err(absent(inner, challenge)?),
+        read => read,
     }
-    Err(failed(
-        "reading leaves",
-        "the blob was replaced again and again while it was read",
-    ))
 }
 
 /// Why a blob that is not there is not there.
@@ -85,7 +63,8 @@ fn absent(inner: &Inner, challenge: &Challenge) -> Result<StoreError, StoreError
     })
 }
 
-/// Reads a sealed value, past the cache of blocks: challenges come for any blob, once.
+/// Reads a sealed value as it is on disk, past our caches: what is proved is what is there. Challenges come for
+/// any blob, once.
 fn read(inner: &Inner, located: &Located<'_>, key: &[u8]) -> Result<Vec<u8>, ChunkError> {
     inner
         .db
@@ -98,15 +77,9 @@ fn of_small(
     inner: &Inner,
     located: &Located<'_>,
     challenge: &Challenge,
-    again: bool,
 ) -> Result<Statement, ChunkError> {
     let Located { name, meta, .. } = located;
-    let mut content = match inner.cache.get(name) {
-        Cached::Hit(cached, Some(sealed)) if !again && cached.blob_id == meta.blob_id => {
-            sealed.to_vec()
-        }
-        _ => read(inner, located, &name_key(prefix::DATA, name))?,
-    };
+    let mut content = read(inner, located, &name_key(prefix::DATA, name))?;
     BlobCipher::new(&meta.data_key, meta.blob_id)
         .and_then(|cipher| cipher.open_whole(meta.size, &mut content))
         .map_err(damaged)?;
