@@ -125,13 +125,6 @@ impl Audits {
             }
             // A node that does not think it holds the shard may say so when asked.
             Outcome::Failed if !says_no || holder || known => {
-                if !known {
-                    let reason = record.reason.as_deref().unwrap_or("no reason");
-                    tracing::warn!(
-                        %peer, cid = ?record.cid, reason,
-                        "a copy was not proved: it counts as lost until it is"
-                    );
-                }
                 state.failed.failed(peer, digest, now_ms);
                 state.shown();
             }

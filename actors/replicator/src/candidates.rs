@@ -132,15 +132,8 @@ fn class(
 /// Whether a peer keeps the shard of the blob; `None` if it does not say, or counts shards otherwise.
 fn keeps(peer: &PeerView, facts: Option<&StoreFacts>, cid: &BlobCid) -> Option<bool> {
     let info = peer.info.as_ref()?;
-    let (facts, ranges) = (facts?, info.shards.as_ref()?);
-    if info.shard_count? != facts.shard_count() {
-        return None;
-    }
-    let shard = u64::from(facts.shard(cid).get());
-    let within = ranges
-        .iter()
-        .any(|range| (range.start..=range.end).contains(&shard));
-    Some(within)
+    let facts = facts?;
+    info.keeps(facts.shard(cid), facts.shard_count())
 }
 
 #[cfg(test)]
